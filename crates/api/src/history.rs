@@ -1,0 +1,175 @@
+//! `temporal.api.history.v1.History` as stored chunks, joined without decoding.
+//!
+//! A history batch is stored as the encoding of `History{events}`. Encodings of a message with one repeated field
+//! concatenate, so an answer is the stored bytes one after another. [`History::events`] walks them by length prefix.
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use prost::{
+    DecodeError, Message,
+    encoding::{self, DecodeContext, WireType},
+};
+
+use crate::temporal::api::history::v1::HistoryEvent;
+
+const EVENTS: u32 = 1;
+
+/// A list of events as they are stored: chunks, each the encoding of a `History` with whole events.
+#[derive(Clone, Debug, Default)]
+pub struct History {
+    chunks: Vec<Bytes>,
+}
+
+impl History {
+    /// From stored chunks, in order.
+    pub fn from_chunks(chunks: Vec<Bytes>) -> History {
+        History { chunks }
+    }
+
+    /// Encodes events into one chunk.
+    pub fn from_events(events: &[HistoryEvent]) -> History {
+        History { chunks: vec![encode_events(events)] }
+    }
+
+    /// Adds a stored chunk at the end.
+    pub fn push(&mut self, chunk: Bytes) {
+        self.chunks.push(chunk);
+    }
+
+    /// The chunks, in order.
+    pub fn chunks(&self) -> &[Bytes] {
+        &self.chunks
+    }
+
+    /// True when no event is there.
+    pub fn is_empty(&self) -> bool {
+        self.chunks.iter().all(Bytes::is_empty)
+    }
+
+    /// Decodes the events one after another.
+    ///
+    /// # Errors
+    /// Yields the error of the first event that cannot be decoded, then ends.
+    pub fn events(&self) -> impl Iterator<Item = Result<HistoryEvent, DecodeError>> + '_ {
+        self.chunks.iter().flat_map(|chunk| Events { rest: chunk.clone() })
+    }
+
+    /// All events, decoded.
+    ///
+    /// # Errors
+    /// When a chunk is damaged.
+    pub fn decode_events(&self) -> Result<Vec<HistoryEvent>, DecodeError> {
+        self.events().collect()
+    }
+}
+
+impl PartialEq for History {
+    /// Equal when the joined bytes are.
+    fn eq(&self, other: &Self) -> bool {
+        self.encode_to_vec() == other.encode_to_vec()
+    }
+}
+
+/// The stored form of a batch of events.
+pub fn encode_events(events: &[HistoryEvent]) -> Bytes {
+    let size = events.iter().map(|event| encoding::message::encoded_len(EVENTS, event)).sum();
+    let mut chunk = BytesMut::with_capacity(size);
+    for event in events {
+        encoding::message::encode(EVENTS, event, &mut chunk);
+    }
+    chunk.freeze()
+}
+
+/// Walks a chunk event by event, without copying the payloads out of it.
+struct Events {
+    rest: Bytes,
+}
+
+impl Iterator for Events {
+    type Item = Result<HistoryEvent, DecodeError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let event = next_event(&mut self.rest).and_then(HistoryEvent::decode);
+        if event.is_err() {
+            self.rest.clear();
+        }
+        Some(event)
+    }
+}
+
+/// Takes the bytes of the next event; fields other than `events` are skipped.
+fn next_event(rest: &mut Bytes) -> Result<Bytes, DecodeError> {
+    loop {
+        let (tag, wire_type) = encoding::decode_key(rest)?;
+        if tag != EVENTS {
+            encoding::skip_field(wire_type, tag, rest, DecodeContext::default())?;
+            continue;
+        }
+        let mut event = Bytes::new();
+        encoding::bytes::merge(wire_type, &mut event, rest, DecodeContext::default())?;
+        return Ok(event);
+    }
+}
+
+impl Message for History {
+    fn encode_raw(&self, buf: &mut impl BufMut) {
+        for chunk in &self.chunks {
+            buf.put_slice(chunk);
+        }
+    }
+
+    fn merge_field(
+        &mut self,
+        tag: u32,
+        wire_type: WireType,
+        buf: &mut impl Buf,
+        ctx: DecodeContext,
+    ) -> Result<(), DecodeError> {
+        if tag != EVENTS {
+            return encoding::skip_field(wire_type, tag, buf, ctx);
+        }
+        let mut event = Bytes::new();
+        encoding::bytes::merge(wire_type, &mut event, buf, ctx)?;
+        let mut chunk = BytesMut::with_capacity(event.len() + 6);
+        encoding::bytes::encode(EVENTS, &event, &mut chunk);
+        self.chunks.push(chunk.freeze());
+        Ok(())
+    }
+
+    fn encoded_len(&self) -> usize {
+        self.chunks.iter().map(Bytes::len).sum()
+    }
+
+    fn clear(&mut self) {
+        self.chunks.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(event_id: i64) -> HistoryEvent {
+        HistoryEvent { event_id, task_id: event_id * 7, ..Default::default() }
+    }
+
+    #[test]
+    fn joined_chunks_are_one_history() {
+        let mut history = History::from_events(&[event(1), event(2)]);
+        history.push(encode_events(&[event(3)]));
+        let again = History::decode(history.encode_to_vec().as_slice()).expect("own encoding");
+        let ids: Vec<i64> = again.decode_events().expect("own events").iter().map(|event| event.event_id).collect();
+        assert_eq!(ids, [1, 2, 3]);
+        assert_eq!(again, history);
+    }
+
+    #[test]
+    fn a_damaged_chunk_gives_an_error_and_ends() {
+        let history = History::from_chunks(vec![Bytes::from_static(&[0x0a, 0x20, 1])]);
+        let mut events = history.events();
+        assert!(events.next().is_some_and(|event| event.is_err()));
+        assert!(events.next().is_none());
+    }
+}

@@ -1,0 +1,55 @@
+//! When a run next has to act by itself.
+
+use mainspring_rt::Timestamp;
+
+use crate::state::{Activity, Run, WorkflowTask, add_nanos, or_max};
+
+impl Run {
+    /// The earliest deadline of any kind; [`Timestamp::MAX`] when there is none.
+    pub fn next_deadline(&self) -> Timestamp {
+        let activities = self.activities.values().map(|activity| activity.deadline());
+        let timers = self.timers.values().map(|timer| Timestamp::from_nanos(timer.fires_at));
+        activities.chain(timers).min().unwrap_or(Timestamp::MAX).min(self.execution_deadline())
+    }
+
+    /// The earliest deadline of the run itself: its workflow task, its timeouts, its start delay.
+    pub fn execution_deadline(&self) -> Timestamp {
+        if !self.is_open() {
+            return Timestamp::MAX;
+        }
+        let task = self.execution.task.as_ref().map_or(Timestamp::MAX, WorkflowTask::deadline);
+        let first = self.execution.awaits_first_task && !self.execution.awaits_parent;
+        let first_task = if first { Timestamp::from_nanos(self.fixed.execution_at) } else { Timestamp::MAX };
+        task.min(first_task).min(self.expires_at())
+    }
+}
+
+impl WorkflowTask {
+    /// When the task times out: its start on a sticky queue, or its completion.
+    pub fn deadline(&self) -> Timestamp {
+        if self.is_started() { add_nanos(self.started_at, self.timeout) } else { or_max(self.start_by) }
+    }
+}
+
+impl Activity {
+    /// When the activity next needs the server: a retry that is due, or one of its four timeouts.
+    pub fn deadline(&self) -> Timestamp {
+        let attempt = if self.is_started() {
+            add_nanos(self.started_at, self.start_to_close).min(self.heartbeat_deadline())
+        } else if self.dispatched {
+            add_nanos(self.attempt_scheduled_at, self.schedule_to_start)
+        } else {
+            Timestamp::from_nanos(self.attempt_scheduled_at)
+        };
+        attempt.min(self.expires_at())
+    }
+
+    /// The end over all attempts.
+    pub fn expires_at(&self) -> Timestamp {
+        add_nanos(self.scheduled_at, self.schedule_to_close)
+    }
+
+    pub(crate) fn heartbeat_deadline(&self) -> Timestamp {
+        add_nanos(self.last_heartbeat_at.max(self.started_at), self.heartbeat)
+    }
+}

@@ -1,0 +1,245 @@
+//! What can happen to a workflow id. Imperative, one variant each; checked for form by the frontend before.
+
+use mainspring_api::v1::{
+    Payload,
+    command::Command,
+    common::{Header, Link, Payloads, Priority, RetryPolicy, WorkflowExecution},
+    enums::{WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowTaskFailedCause},
+    failure::Failure,
+    sdk::{UserMetadata, WorkflowTaskCompletedMetadata},
+};
+use std::{collections::BTreeMap, time::Duration};
+
+use crate::state::{Parent, RunNumber};
+
+/// One thing that happens to a chain.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// Starts a run: from a client or as a child.
+    Start(Box<Start>),
+    /// Signals the open run, or starts one with the signal as its second event.
+    SignalWithStart(Box<Start>, Box<Signal>),
+    Signal(Box<Signal>),
+    RequestCancel(Box<RequestCancel>),
+    Terminate(Box<Terminate>),
+    /// A poller takes a task: from the same batch, the backlog or another node.
+    StartTask(Box<StartTask>),
+    /// A started task did not reach its poller.
+    Undelivered(TaskRef),
+    /// No worker listens on the sticky queue: the task goes to the normal one.
+    StickyUnavailable(TaskRef),
+    CompleteWorkflowTask(Box<CompleteWorkflowTask>),
+    FailWorkflowTask(Box<FailWorkflowTask>),
+    /// Forgets the sticky queue.
+    ResetSticky { run_id: String },
+    Activity(ActivityTarget, ActivityInput),
+    /// Something may be due: fires all that is, at once.
+    Wake(RunNumber),
+    /// The parent has recorded the child's start: the child may begin.
+    ScheduleFirstTask { run_id: String },
+    /// The target's answer to an outbox row of this chain's run.
+    EffectAnswered(Box<EffectAnswered>),
+    /// A child's chain ended.
+    ChildClosed(Box<ChildClosed>),
+}
+
+/// A start request with its defaults filled in.
+#[derive(Clone, Debug, Default)]
+pub struct Start {
+    /// Text form.
+    pub namespace_id: String,
+    pub namespace: String,
+    pub workflow_id: String,
+    pub workflow_type: String,
+    pub task_queue: String,
+    pub input: Option<Payloads>,
+    /// Zero is none.
+    pub execution_timeout: Duration,
+    pub run_timeout: Duration,
+    /// Zero is the default.
+    pub task_timeout: Duration,
+    pub identity: String,
+    /// Never empty.
+    pub request_id: String,
+    pub reuse_policy: WorkflowIdReusePolicy,
+    pub conflict_policy: WorkflowIdConflictPolicy,
+    pub retry_policy: Option<RetryPolicy>,
+    pub cron_schedule: String,
+    pub memo: BTreeMap<String, Payload>,
+    pub search_attributes: BTreeMap<String, Payload>,
+    pub header: Option<Header>,
+    pub start_delay: Duration,
+    pub last_completion_result: Option<Payloads>,
+    pub continued_failure: Option<Failure>,
+    pub user_metadata: Option<UserMetadata>,
+    pub links: Vec<Link>,
+    pub priority: Option<Priority>,
+    /// Set for a child, whose first task waits for [`Input::ScheduleFirstTask`].
+    pub parent: Option<Parent>,
+    pub root: Option<WorkflowExecution>,
+    /// What [`crate::outcome::TaskIntent`]s of the first task start from: set only by the engine for follow-up runs.
+    pub continued: Option<Continued>,
+}
+
+/// What a follow-up run carries over from the run before it.
+#[derive(Clone, Debug, Default)]
+pub struct Continued {
+    pub initiator: i32,
+    pub continued_run_id: String,
+    pub first_run_id: String,
+    pub execution_expires_at: i64,
+    pub attempt: i32,
+    pub backoff: Duration,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Signal {
+    /// Empty: the newest run.
+    pub run_id: String,
+    pub name: String,
+    pub input: Option<Payloads>,
+    pub identity: String,
+    pub header: Option<Header>,
+    /// Empty: not deduplicated.
+    pub request_id: String,
+    pub links: Vec<Link>,
+    /// The workflow that sent it.
+    pub source: Option<WorkflowExecution>,
+    /// Only if the target's parent is this run.
+    pub child_of_run_id: Option<String>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct RequestCancel {
+    pub run_id: String,
+    pub first_run_id: String,
+    pub identity: String,
+    pub reason: String,
+    pub links: Vec<Link>,
+    /// The workflow that sent it and the event that initiated it there.
+    pub source: Option<(WorkflowExecution, i64)>,
+    pub child_of_run_id: Option<String>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Terminate {
+    pub run_id: String,
+    pub first_run_id: String,
+    pub reason: String,
+    pub details: Option<Payloads>,
+    pub identity: String,
+    pub links: Vec<Link>,
+    pub child_of_run_id: Option<String>,
+}
+
+/// Names a task handed to matching. A stamp that is not the current one names an outdated task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TaskRef {
+    pub run: RunNumber,
+    pub kind: TaskKind,
+    /// The scheduled event's id.
+    pub event_id: i64,
+    pub stamp: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TaskKind {
+    Workflow,
+    Activity,
+}
+
+#[derive(Clone, Debug)]
+pub struct StartTask {
+    pub task: TaskRef,
+    /// One a poll: the same again answers as the first did.
+    pub request_id: String,
+    pub identity: String,
+    /// The poll was on this sticky queue; `None` on a normal one.
+    pub sticky_queue: Option<String>,
+}
+
+/// Which started workflow task a worker answers; from its token.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WorkflowTaskToken {
+    pub run_id: String,
+    pub scheduled_event_id: i64,
+    pub started_event_id: i64,
+    pub attempt: i32,
+    pub stamp: u32,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct CompleteWorkflowTask {
+    pub token: WorkflowTaskToken,
+    pub commands: Vec<Command>,
+    pub identity: String,
+    /// Name and schedule-to-start of the sticky queue.
+    pub sticky: Option<(String, Duration)>,
+    pub return_new_task: bool,
+    pub force_new_task: bool,
+    pub binary_checksum: String,
+    pub sdk_metadata: Option<WorkflowTaskCompletedMetadata>,
+    pub metering_metadata: Option<mainspring_api::v1::common::MeteringMetadata>,
+    pub worker_version: Option<mainspring_api::v1::common::WorkerVersionStamp>,
+    /// Namespaces named by commands, resolved: name to text id; absent names are unknown.
+    pub namespaces: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Debug)]
+pub struct FailWorkflowTask {
+    pub token: WorkflowTaskToken,
+    pub cause: WorkflowTaskFailedCause,
+    pub failure: Option<Failure>,
+    pub identity: String,
+    pub binary_checksum: String,
+    pub worker_version: Option<mainspring_api::v1::common::WorkerVersionStamp>,
+}
+
+/// Which activity a worker or client speaks of.
+#[derive(Clone, Debug)]
+pub enum ActivityTarget {
+    /// From a task token: exactly this attempt.
+    Token { run_id: String, scheduled_event_id: i64, attempt: i32, stamp: u32 },
+    /// By ids; an empty run id is the newest run.
+    Id { run_id: String, activity_id: String },
+}
+
+#[derive(Clone, Debug)]
+pub enum ActivityInput {
+    Heartbeat { details: Option<Payloads> },
+    Complete { result: Option<Payloads>, identity: String },
+    Fail { failure: Box<Failure>, last_heartbeat_details: Option<Payloads>, identity: String },
+    Cancel { details: Option<Payloads>, identity: String },
+}
+
+/// What came of an outbox row.
+#[derive(Clone, Debug)]
+pub struct EffectAnswered {
+    pub run: RunNumber,
+    /// The row's number.
+    pub effect: u64,
+    pub initiated_event_id: i64,
+    pub answer: Answer,
+}
+
+/// The target's word, reduced to what the source records.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Nothing to record; the row may go.
+    Done,
+    ChildStarted { run_id: String },
+    /// A `StartChildWorkflowExecutionFailedCause`.
+    ChildRefused { cause: i32 },
+    Delivered,
+    /// A `SignalExternalWorkflowExecutionFailedCause` or `CancelExternalWorkflowExecutionFailedCause`.
+    Refused { cause: i32 },
+}
+
+/// How a child's chain ended: the closing event's own attributes tell the parent's.
+#[derive(Clone, Debug)]
+pub struct ChildClosed {
+    /// Of the parent.
+    pub run_id: String,
+    pub initiated_event_id: i64,
+    pub outcome: crate::effect::ChildOutcome,
+}

@@ -1,0 +1,1 @@
+//! Every durable state machine, pure.

@@ -1,0 +1,426 @@
+//! What a run remembers between steps.
+//!
+//! [`Fixed`] is written once, [`Execution`] with every step, each item when it changes. All are protobuf messages, so
+//! that the stored form can grow. What [`crate::fold`] derives from events and what it cannot ("volatile": attempts,
+//! heartbeats, stickiness, buffered events) is said field by field.
+
+use std::{collections::BTreeMap, collections::BTreeSet, sync::Arc};
+
+use mainspring_api::v1::{
+    Payload,
+    common::{Payloads, RetryPolicy},
+    enums::{ParentClosePolicy, WorkflowExecutionStatus},
+    failure::Failure,
+    history::HistoryEvent,
+};
+use mainspring_rt::Timestamp;
+
+/// A number that stands for a run in keys; rises within a shard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RunNumber(pub u64);
+
+/// One workflow id: its newest run. Older runs are closed and only read.
+#[derive(Clone, Debug, Default)]
+pub struct Chain {
+    /// The newest run, open or closed; none before the first start and after retention.
+    pub run: Option<Run>,
+}
+
+/// One run in memory.
+#[derive(Clone, Debug)]
+pub struct Run {
+    pub number: RunNumber,
+    pub fixed: Arc<Fixed>,
+    pub execution: Execution,
+    /// By scheduled event id.
+    pub activities: BTreeMap<i64, Arc<Activity>>,
+    /// By started event id.
+    pub timers: BTreeMap<i64, Arc<Timer>>,
+    /// By initiated event id.
+    pub children: BTreeMap<i64, Arc<Child>>,
+    /// Signals and cancel requests to other executions on their way, by initiated event id.
+    pub externals: BTreeMap<i64, Arc<External>>,
+    /// Request ids of the signals this run took.
+    pub signal_requests: Arc<BTreeSet<String>>,
+    /// Events held back while a workflow task runs; their ids come at the flush.
+    pub buffered: Vec<Arc<HistoryEvent>>,
+    pub properties: Arc<Properties>,
+}
+
+/// What never changes after the start.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Fixed {
+    /// Text form of the namespace's id.
+    #[prost(string, tag = "1")]
+    pub namespace_id: String,
+    /// The namespace's name at the start.
+    #[prost(string, tag = "2")]
+    pub namespace: String,
+    #[prost(string, tag = "3")]
+    pub workflow_id: String,
+    #[prost(string, tag = "4")]
+    pub run_id: String,
+    #[prost(string, tag = "5")]
+    pub workflow_type: String,
+    #[prost(string, tag = "6")]
+    pub task_queue: String,
+    #[prost(string, tag = "7")]
+    pub first_run_id: String,
+    #[prost(string, tag = "8")]
+    pub original_run_id: String,
+    #[prost(string, tag = "9")]
+    pub continued_run_id: String,
+    /// Nanoseconds; 0 is none.
+    #[prost(int64, tag = "10")]
+    pub execution_timeout: i64,
+    #[prost(int64, tag = "11")]
+    pub run_timeout: i64,
+    #[prost(int64, tag = "12")]
+    pub task_timeout: i64,
+    /// Nanoseconds since the epoch; 0 is never.
+    #[prost(int64, tag = "13")]
+    pub execution_expires_at: i64,
+    #[prost(message, optional, tag = "14")]
+    pub retry_policy: Option<RetryPolicy>,
+    #[prost(int32, tag = "15")]
+    pub attempt: i32,
+    #[prost(string, tag = "16")]
+    pub cron_schedule: String,
+    #[prost(int64, tag = "17")]
+    pub started_at: i64,
+    /// When the first workflow task is due: the start, or later when it was delayed.
+    #[prost(int64, tag = "18")]
+    pub execution_at: i64,
+    #[prost(string, tag = "19")]
+    pub create_request_id: String,
+    #[prost(message, optional, tag = "20")]
+    pub parent: Option<Parent>,
+    #[prost(string, tag = "21")]
+    pub root_workflow_id: String,
+    #[prost(string, tag = "22")]
+    pub root_run_id: String,
+    /// 1 is dispatched first; 0 stands for the middle.
+    #[prost(int32, tag = "23")]
+    pub priority_key: i32,
+}
+
+/// Who started a child.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Parent {
+    #[prost(string, tag = "1")]
+    pub namespace_id: String,
+    #[prost(string, tag = "2")]
+    pub namespace: String,
+    #[prost(string, tag = "3")]
+    pub workflow_id: String,
+    #[prost(string, tag = "4")]
+    pub run_id: String,
+    #[prost(int64, tag = "5")]
+    pub initiated_event_id: i64,
+}
+
+/// The hot part of a run, written with every step and small.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Execution {
+    #[prost(enumeration = "WorkflowExecutionStatus", tag = "1")]
+    pub status: i32,
+    #[prost(int64, tag = "2")]
+    pub next_event_id: i64,
+    #[prost(int64, tag = "3")]
+    pub history_bytes: i64,
+    /// `started_event_id` of the last completed workflow task; 0 before the first.
+    #[prost(int64, tag = "4")]
+    pub previous_started_event_id: i64,
+    #[prost(message, optional, tag = "5")]
+    pub task: Option<WorkflowTask>,
+    /// Volatile: the attempt of the pending or next workflow task, from 1.
+    #[prost(int32, tag = "6")]
+    pub task_attempt: i32,
+    /// Volatile.
+    #[prost(message, optional, tag = "7")]
+    pub sticky: Option<Sticky>,
+    #[prost(int64, tag = "8")]
+    pub signal_count: i64,
+    #[prost(bool, tag = "9")]
+    pub cancel_requested: bool,
+    /// Volatile: a close was refused for unhandled events; signals wait until it had its second try.
+    #[prost(bool, tag = "10")]
+    pub close_attempted: bool,
+    #[prost(int64, tag = "11")]
+    pub closed_at: i64,
+    /// Volatile: rises with every task handed to matching, so that outdated ones are known.
+    #[prost(uint32, tag = "12")]
+    pub task_stamp: u32,
+    /// Volatile: number of the next outbox row.
+    #[prost(uint64, tag = "13")]
+    pub next_effect: u64,
+    /// Volatile: where the wake row stands; nanoseconds since the epoch, 0 when there is none.
+    #[prost(int64, tag = "14")]
+    pub wake_at: i64,
+    /// Volatile: a child whose parent has not yet recorded its start has no first task.
+    #[prost(bool, tag = "15")]
+    pub awaits_parent: bool,
+    #[prost(int64, tag = "16")]
+    pub state_transitions: i64,
+    #[prost(string, tag = "17")]
+    pub new_run_id: String,
+    /// Volatile: number of the buffered items written so far, for their keys.
+    #[prost(uint32, tag = "18")]
+    pub buffered_rows: u32,
+    /// Volatile: the run waits for its start delay or backoff.
+    #[prost(bool, tag = "19")]
+    pub awaits_first_task: bool,
+}
+
+/// The one pending workflow task.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct WorkflowTask {
+    #[prost(int64, tag = "1")]
+    pub scheduled_event_id: i64,
+    /// 0 while it waits for a worker.
+    #[prost(int64, tag = "2")]
+    pub started_event_id: i64,
+    #[prost(int32, tag = "3")]
+    pub attempt: i32,
+    #[prost(int64, tag = "4")]
+    pub scheduled_at: i64,
+    #[prost(int64, tag = "5")]
+    pub started_at: i64,
+    /// The first scheduling of a chain of heartbeats.
+    #[prost(int64, tag = "6")]
+    pub original_scheduled_at: i64,
+    /// Start-to-close, nanoseconds; grows from attempt 4.
+    #[prost(int64, tag = "7")]
+    pub timeout: i64,
+    /// Schedule-to-start deadline of a sticky task; 0 on a normal queue.
+    #[prost(int64, tag = "8")]
+    pub start_by: i64,
+    /// Where it was sent: the sticky queue's name, or empty for the normal one.
+    #[prost(string, tag = "9")]
+    pub sticky_queue: String,
+    #[prost(string, tag = "10")]
+    pub request_id: String,
+    #[prost(string, tag = "11")]
+    pub identity: String,
+    #[prost(uint32, tag = "12")]
+    pub stamp: u32,
+    /// Has virtual event ids: attempts above 1 write nothing until one completes.
+    #[prost(bool, tag = "13")]
+    pub transient: bool,
+    #[prost(bool, tag = "14")]
+    pub suggest_continue: bool,
+    /// History size told with the start.
+    #[prost(int64, tag = "15")]
+    pub history_bytes: i64,
+    /// True when the poller that took it holds the run in its cache.
+    #[prost(bool, tag = "16")]
+    pub started_sticky: bool,
+    /// Started, but its poller went away before it was sent: the next poller may have it.
+    #[prost(bool, tag = "17")]
+    pub undelivered: bool,
+}
+
+impl WorkflowTask {
+    /// A worker has it.
+    pub fn is_started(&self) -> bool {
+        self.started_event_id != 0
+    }
+}
+
+/// Where the worker that has the run in its cache listens.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Sticky {
+    #[prost(string, tag = "1")]
+    pub queue: String,
+    /// Nanoseconds.
+    #[prost(int64, tag = "2")]
+    pub schedule_to_start: i64,
+}
+
+/// An open activity.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Activity {
+    #[prost(int64, tag = "1")]
+    pub scheduled_event_id: i64,
+    #[prost(string, tag = "2")]
+    pub activity_id: String,
+    #[prost(string, tag = "3")]
+    pub activity_type: String,
+    #[prost(string, tag = "4")]
+    pub task_queue: String,
+    /// The first scheduling, nanoseconds since the epoch.
+    #[prost(int64, tag = "5")]
+    pub scheduled_at: i64,
+    /// Timeouts in nanoseconds; 0 is none.
+    #[prost(int64, tag = "6")]
+    pub schedule_to_close: i64,
+    #[prost(int64, tag = "7")]
+    pub schedule_to_start: i64,
+    #[prost(int64, tag = "8")]
+    pub start_to_close: i64,
+    #[prost(int64, tag = "9")]
+    pub heartbeat: i64,
+    #[prost(message, optional, tag = "10")]
+    pub retry_policy: Option<RetryPolicy>,
+    #[prost(int32, tag = "11")]
+    pub priority_key: i32,
+    /// 0 until a cancel is requested.
+    #[prost(int64, tag = "12")]
+    pub cancel_requested_event_id: i64,
+    /// All below is volatile. The attempt that runs or comes next, from 1.
+    #[prost(int32, tag = "13")]
+    pub attempt: i32,
+    /// When this attempt is or was due.
+    #[prost(int64, tag = "14")]
+    pub attempt_scheduled_at: i64,
+    /// This attempt's task was handed to matching; false while it waits out its backoff.
+    #[prost(bool, tag = "15")]
+    pub dispatched: bool,
+    #[prost(uint32, tag = "16")]
+    pub stamp: u32,
+    /// 0 while no worker has it.
+    #[prost(int64, tag = "17")]
+    pub started_at: i64,
+    #[prost(string, tag = "18")]
+    pub request_id: String,
+    #[prost(string, tag = "19")]
+    pub started_identity: String,
+    #[prost(int64, tag = "20")]
+    pub last_heartbeat_at: i64,
+    #[prost(message, optional, tag = "21")]
+    pub heartbeat_details: Option<Payloads>,
+    #[prost(message, optional, tag = "22")]
+    pub last_failure: Option<Failure>,
+    #[prost(string, tag = "23")]
+    pub last_worker_identity: String,
+    #[prost(int64, tag = "24")]
+    pub last_attempt_complete_at: i64,
+    #[prost(int64, tag = "25")]
+    pub retry_interval: i64,
+}
+
+impl Activity {
+    /// A worker has it.
+    pub fn is_started(&self) -> bool {
+        self.started_at != 0
+    }
+}
+
+/// An open timer.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Timer {
+    #[prost(int64, tag = "1")]
+    pub started_event_id: i64,
+    #[prost(string, tag = "2")]
+    pub timer_id: String,
+    #[prost(int64, tag = "3")]
+    pub fires_at: i64,
+}
+
+/// An open child.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Child {
+    #[prost(int64, tag = "1")]
+    pub initiated_event_id: i64,
+    /// 0 until the start is recorded; [`crate::buffer::BUFFERED`] while that event is held back.
+    #[prost(int64, tag = "2")]
+    pub started_event_id: i64,
+    #[prost(string, tag = "3")]
+    pub namespace: String,
+    #[prost(string, tag = "4")]
+    pub namespace_id: String,
+    #[prost(string, tag = "5")]
+    pub workflow_id: String,
+    #[prost(string, tag = "6")]
+    pub run_id: String,
+    #[prost(string, tag = "7")]
+    pub workflow_type: String,
+    #[prost(enumeration = "ParentClosePolicy", tag = "8")]
+    pub parent_close_policy: i32,
+}
+
+/// A signal or cancel request to another execution, on its way.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct External {
+    #[prost(int64, tag = "1")]
+    pub initiated_event_id: i64,
+    #[prost(string, tag = "2")]
+    pub namespace: String,
+    #[prost(string, tag = "3")]
+    pub namespace_id: String,
+    #[prost(string, tag = "4")]
+    pub workflow_id: String,
+    #[prost(string, tag = "5")]
+    pub run_id: String,
+    #[prost(string, tag = "6")]
+    pub control: String,
+    /// A cancel request, not a signal.
+    #[prost(bool, tag = "7")]
+    pub cancel: bool,
+}
+
+/// Memo and search attributes as they stand, under their public names.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Properties {
+    #[prost(btree_map = "string, message", tag = "1")]
+    pub memo: BTreeMap<String, Payload>,
+    #[prost(btree_map = "string, message", tag = "2")]
+    pub search_attributes: BTreeMap<String, Payload>,
+}
+
+/// Names one stored item of a run.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ItemKey {
+    Activity(i64),
+    Timer(i64),
+    Child(i64),
+    External(i64),
+    SignalRequest(String),
+    /// The nth event held back since the run started.
+    Buffered(u32),
+    Properties,
+}
+
+impl Run {
+    /// Open or closed how.
+    pub fn status(&self) -> WorkflowExecutionStatus {
+        self.execution.status()
+    }
+
+    /// Not closed.
+    pub fn is_open(&self) -> bool {
+        matches!(self.status(), WorkflowExecutionStatus::Running | WorkflowExecutionStatus::Paused)
+    }
+
+    /// A worker has the pending workflow task.
+    pub fn has_started_task(&self) -> bool {
+        self.execution.task.as_ref().is_some_and(WorkflowTask::is_started)
+    }
+
+    /// The pending timer of that id.
+    pub fn timer_by_id(&self, timer_id: &str) -> Option<&Arc<Timer>> {
+        self.timers.values().find(|timer| timer.timer_id == timer_id)
+    }
+
+    /// The pending activity of that id.
+    pub fn activity_by_id(&self, activity_id: &str) -> Option<&Arc<Activity>> {
+        self.activities.values().find(|activity| activity.activity_id == activity_id)
+    }
+
+    /// When the run ends by its run or execution timeout; [`Timestamp::MAX`] when it has none.
+    pub fn expires_at(&self) -> Timestamp {
+        let by_run = add_nanos(self.fixed.execution_at, self.fixed.run_timeout);
+        let by_execution = or_max(self.fixed.execution_expires_at);
+        by_run.min(by_execution)
+    }
+}
+
+/// `from + span`, or never when the span is 0.
+pub(crate) fn add_nanos(from: i64, span: i64) -> Timestamp {
+    if span == 0 { Timestamp::MAX } else { Timestamp::from_nanos(from.saturating_add(span)) }
+}
+
+/// A stored deadline: 0 is never.
+pub(crate) fn or_max(at: i64) -> Timestamp {
+    if at == 0 { Timestamp::MAX } else { Timestamp::from_nanos(at) }
+}

@@ -1,0 +1,265 @@
+//! One step on one run in the making: events as they are recorded, and what else has to be written.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use mainspring_api::{
+    history::encode_events,
+    time::timestamp,
+    v1::{
+        common::Link,
+        enums::EventType,
+        history::{HistoryEvent, history_event::Attributes},
+        sdk::UserMetadata,
+    },
+};
+use mainspring_rt::Timestamp;
+
+use crate::{
+    buffer::{self, BUFFERED},
+    effect::Effect,
+    event, fold,
+    input::{TaskKind, TaskRef},
+    moment::Moment,
+    outcome::{Chunk, RunChange, TaskIntent, WakeMove},
+    state::{ItemKey, Run, or_max},
+};
+
+/// Changes a run and collects what has to be written for it.
+pub(crate) struct Transition<'a> {
+    pub(crate) run: &'a mut Run,
+    pub(crate) at: &'a Moment<'a>,
+    events: Vec<HistoryEvent>,
+    touched: BTreeSet<ItemKey>,
+    tasks: Vec<TaskIntent>,
+    effects: Vec<(u64, Effect)>,
+    effects_done: Vec<u64>,
+    created: bool,
+    dirty: bool,
+}
+
+/// What an event carries beside its attributes.
+#[derive(Default)]
+pub(crate) struct Extras {
+    pub(crate) user_metadata: Option<UserMetadata>,
+    pub(crate) links: Vec<Link>,
+}
+
+impl<'a> Transition<'a> {
+    pub(crate) fn new(run: &'a mut Run, at: &'a Moment<'a>) -> Self {
+        Transition {
+            run,
+            at,
+            events: Vec::new(),
+            touched: BTreeSet::new(),
+            tasks: Vec::new(),
+            effects: Vec::new(),
+            effects_done: Vec::new(),
+            created: false,
+            dirty: false,
+        }
+    }
+
+    /// Of a run that was not there before.
+    pub(crate) fn created(run: &'a mut Run, at: &'a Moment<'a>) -> Self {
+        Transition { created: true, ..Transition::new(run, at) }
+    }
+
+    /// Now, in nanoseconds.
+    pub(crate) fn now(&self) -> i64 {
+        self.at.now.as_nanos()
+    }
+
+    /// Records an event: at once, or held back while a workflow task runs. Returns its id.
+    pub(crate) fn record(&mut self, attributes: Attributes) -> i64 {
+        self.record_with(attributes, Extras::default())
+    }
+
+    pub(crate) fn record_with(&mut self, attributes: Attributes, extras: Extras) -> i64 {
+        self.dirty = true;
+        let held = self.run.has_started_task() && event::is_bufferable(&attributes);
+        let event_id = if held { BUFFERED } else { self.run.execution.next_event_id };
+        let event = HistoryEvent {
+            event_id,
+            event_time: Some(timestamp(self.at.now)),
+            event_type: event::event_type(&attributes) as i32,
+            task_id: event::task_id(event_id),
+            user_metadata: extras.user_metadata,
+            links: extras.links,
+            attributes: Some(attributes),
+            ..HistoryEvent::default()
+        };
+        fold::apply(self.run, &event, &mut self.touched);
+        if held {
+            self.hold(event);
+        } else {
+            self.append(event);
+        }
+        event_id
+    }
+
+    /// Adds an event whose effect on the state is already there.
+    pub(crate) fn append(&mut self, mut event: HistoryEvent) -> i64 {
+        let event_id = self.run.execution.next_event_id;
+        event.event_id = event_id;
+        event.task_id = event::task_id(event_id);
+        self.run.execution.next_event_id += 1;
+        self.events.push(event);
+        event_id
+    }
+
+    fn hold(&mut self, event: HistoryEvent) {
+        self.touched.insert(ItemKey::Buffered(self.run.execution.buffered_rows));
+        self.run.execution.buffered_rows += 1;
+        self.run.buffered.push(Arc::new(event));
+    }
+
+    /// Gives the events held back their ids. True if there were any.
+    pub(crate) fn flush(&mut self) -> bool {
+        let held = self.take_buffered();
+        let some = !held.is_empty();
+        for event in buffer::in_flush_order(held) {
+            buffer::append(self, event);
+        }
+        some
+    }
+
+    /// Removes the events held back.
+    pub(crate) fn take_buffered(&mut self) -> Vec<HistoryEvent> {
+        self.touch_buffered();
+        let held = std::mem::take(&mut self.run.buffered);
+        held.into_iter().map(Arc::unwrap_or_clone).collect()
+    }
+
+    /// Marks the rows of all events held back for rewriting.
+    pub(crate) fn touch_buffered(&mut self) {
+        self.dirty |= !self.run.buffered.is_empty();
+        let rows = self.run.execution.buffered_rows;
+        let count = u32::try_from(self.run.buffered.len()).unwrap_or(u32::MAX);
+        self.touched.extend((rows - count..rows).map(ItemKey::Buffered));
+    }
+
+    /// Marks an item for writing, or for deletion when the run no longer has it.
+    pub(crate) fn touch(&mut self, item: ItemKey) {
+        self.dirty = true;
+        self.touched.insert(item);
+    }
+
+    /// The hot row changed though no event was recorded.
+    pub(crate) fn mark_dirty(&mut self) {
+        self.dirty = true;
+    }
+
+    /// A new stamp: tasks with an older one are outdated.
+    pub(crate) fn next_stamp(&mut self) -> u32 {
+        self.dirty = true;
+        self.run.execution.task_stamp += 1;
+        self.run.execution.task_stamp
+    }
+
+    /// Hands a task to matching.
+    pub(crate) fn dispatch(&mut self, intent: TaskIntent) {
+        self.dirty = true;
+        self.tasks.push(intent);
+    }
+
+    /// Takes back what was handed to matching in this step for that event: it was started inline.
+    pub(crate) fn undispatch(&mut self, kind: TaskKind, event_id: i64) {
+        self.tasks.retain(|intent| intent.task.kind != kind || intent.task.event_id != event_id);
+    }
+
+    /// A reference to a task of this run.
+    pub(crate) fn task_ref(&self, kind: TaskKind, event_id: i64, stamp: u32) -> TaskRef {
+        TaskRef { run: self.run.number, kind, event_id, stamp }
+    }
+
+    /// Adds an outbox row.
+    pub(crate) fn send(&mut self, effect: Effect) {
+        self.dirty = true;
+        let number = self.run.execution.next_effect;
+        self.run.execution.next_effect += 1;
+        self.effects.push((number, effect));
+    }
+
+    /// An outbox row was answered.
+    pub(crate) fn effect_done(&mut self, number: u64) {
+        self.dirty = true;
+        self.effects_done.push(number);
+    }
+
+    /// Drops everything recorded in this step and goes on from `before`.
+    pub(crate) fn restart(&mut self, before: Run) {
+        *self.run = before;
+        self.events.clear();
+        self.touched.clear();
+        self.tasks.clear();
+        self.effects.clear();
+        self.effects_done.clear();
+        self.dirty = false;
+    }
+
+    /// Events recorded so far in this step.
+    pub(crate) fn has_events(&self) -> bool {
+        !self.events.is_empty()
+    }
+
+    /// Closes the step. `woken` says that the wake row was used up.
+    pub(crate) fn finish(mut self, woken: bool) -> RunChange {
+        if self.dirty {
+            self.run.execution.state_transitions += 1;
+        }
+        let wake = self.move_wake(woken);
+        let chunk = self.seal();
+        RunChange {
+            created: self.created,
+            unchanged: !self.dirty && wake.is_none(),
+            chunks: chunk.into_iter().collect(),
+            touched: self.touched,
+            tasks: self.tasks,
+            effects: self.effects,
+            effects_done: self.effects_done,
+            wake,
+            expired: false,
+        }
+    }
+
+    fn seal(&mut self) -> Option<Chunk> {
+        let events = std::mem::take(&mut self.events);
+        let (first, last) = (events.first()?, events.last()?);
+        let bytes = encode_events(&events);
+        self.run.execution.history_bytes += i64::try_from(bytes.len()).unwrap_or(i64::MAX);
+        Some(Chunk {
+            first_event_id: first.event_id,
+            next_event_id: last.event_id + 1,
+            bytes,
+            ends_with_start: last.event_type() == EventType::WorkflowTaskStarted,
+        })
+    }
+
+    /// The wake row is rewritten only when a deadline became earlier, the run closed, or the row was used up.
+    fn move_wake(&mut self, woken: bool) -> Option<WakeMove> {
+        let from = Timestamp::from_nanos(self.run.execution.wake_at);
+        let to = if !self.run.is_open() {
+            Timestamp::from_nanos(self.run.execution.closed_at) + self.at.retention
+        } else if woken {
+            self.run.next_deadline()
+        } else {
+            self.earliest_touched()
+        };
+        let stays = if woken || !self.run.is_open() { to == from } else { to >= or_max(from.as_nanos()) };
+        if stays {
+            return None;
+        }
+        let to = if to == Timestamp::MAX { Timestamp::ZERO } else { to };
+        self.run.execution.wake_at = to.as_nanos();
+        Some(WakeMove { from, to })
+    }
+
+    fn earliest_touched(&self) -> Timestamp {
+        let items = self.touched.iter().filter_map(|item| match item {
+            ItemKey::Activity(id) => self.run.activities.get(id).map(|activity| activity.deadline()),
+            ItemKey::Timer(id) => self.run.timers.get(id).map(|timer| Timestamp::from_nanos(timer.fires_at)),
+            _ => None,
+        });
+        items.min().unwrap_or(Timestamp::MAX).min(self.run.execution_deadline())
+    }
+}

@@ -1,0 +1,178 @@
+//! The commands of a completion, in order: each is one call to its feature.
+
+use std::collections::BTreeMap;
+
+use mainspring_api::v1::{
+    command::{Command, command::Attributes as C},
+    enums::{CommandType, WorkflowTaskFailedCause as Cause},
+};
+
+use crate::{
+    input::CompleteWorkflowTask,
+    transition::{Extras, Transition},
+    workflow::{
+        activity, cancel, child, close,
+        continue_as_new::{self, FollowUp},
+        external, properties, timer,
+    },
+};
+
+/// What the commands of a completion asked for beside their events.
+#[derive(Default)]
+pub(crate) struct Commands {
+    /// Scheduled event ids of activities to be started at once.
+    pub(crate) eager_activities: Vec<i64>,
+    /// An activity ended without ever running: the workflow has to see it.
+    pub(crate) cancelled_unstarted_activity: bool,
+    /// The workflow continued as new.
+    pub(crate) follow_up: Option<FollowUp>,
+}
+
+/// Why a command, and with it the whole completion, is refused.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) cause: Cause,
+    pub(crate) message: String,
+    /// The workflow cannot go on: it is terminated.
+    pub(crate) terminates: bool,
+}
+
+impl Refusal {
+    pub(crate) fn new(cause: Cause, message: impl Into<String>) -> Refusal {
+        Refusal { cause, message: message.into(), terminates: false }
+    }
+
+    /// A payload over the limit.
+    pub(crate) fn too_large(cause: Cause, message: impl Into<String>) -> Refusal {
+        Refusal { cause, message: message.into(), terminates: true }
+    }
+
+    /// What the worker is told: the cause in camel case, and the reason if there is one.
+    pub(crate) fn text(&self) -> String {
+        let cause = camel_case(self.cause.as_str_name().trim_start_matches("WORKFLOW_TASK_FAILED_CAUSE_"));
+        if self.message.is_empty() { cause } else { format!("{cause}: {}", self.message) }
+    }
+}
+
+/// Everything that a command may look at.
+pub(crate) struct Context<'c> {
+    pub(crate) completed_event_id: i64,
+    /// Names of namespaces to their ids.
+    pub(crate) namespaces: &'c BTreeMap<String, String>,
+    /// Started in this very completion: such a child cannot be cancelled yet.
+    pub(crate) first_new_event_id: i64,
+}
+
+/// Runs the commands in order; the first refusal ends it.
+pub(crate) fn run_all(t: &mut Transition<'_>, input: &CompleteWorkflowTask) -> Result<Commands, Refusal> {
+    let completed_event_id = t.run.execution.next_event_id - 1;
+    let context = Context {
+        completed_event_id,
+        namespaces: &input.namespaces,
+        first_new_event_id: t.run.execution.next_event_id,
+    };
+    let mut commands = Commands::default();
+    for command in &input.commands {
+        run(t, &context, command, &mut commands)?;
+    }
+    Ok(commands)
+}
+
+fn run(t: &mut Transition<'_>, context: &Context<'_>, command: &Command, out: &mut Commands) -> Result<(), Refusal> {
+    let extras = Extras { user_metadata: command.user_metadata.clone(), ..Extras::default() };
+    let Some(attributes) = command.attributes.clone() else {
+        return Err(Refusal::new(missing_cause(command.command_type()), format!("{} is not set.", attributes_name(command.command_type()))));
+    };
+    match attributes {
+        C::ScheduleActivityTaskCommandAttributes(a) => activity::schedule(t, context, a, extras, out),
+        C::RequestCancelActivityTaskCommandAttributes(a) => activity::request_cancel(t, context, &a, out),
+        C::StartTimerCommandAttributes(a) => timer::start(t, context, a, extras),
+        C::CancelTimerCommandAttributes(a) => timer::cancel(t, context, &a),
+        C::RecordMarkerCommandAttributes(a) => properties::record_marker(t, context, a, extras),
+        C::UpsertWorkflowSearchAttributesCommandAttributes(a) => properties::upsert_search_attributes(t, context, a),
+        C::ModifyWorkflowPropertiesCommandAttributes(a) => properties::modify_memo(t, context, a),
+        C::StartChildWorkflowExecutionCommandAttributes(a) => child::initiate(t, context, a, extras),
+        C::SignalExternalWorkflowExecutionCommandAttributes(a) => external::initiate_signal(t, context, a),
+        C::RequestCancelExternalWorkflowExecutionCommandAttributes(a) => external::initiate_cancel(t, context, a),
+        C::CompleteWorkflowExecutionCommandAttributes(a) => close::complete(t, context, a),
+        C::FailWorkflowExecutionCommandAttributes(a) => close::fail(t, context, a),
+        C::CancelWorkflowExecutionCommandAttributes(a) => cancel::close(t, context, a),
+        C::ContinueAsNewWorkflowExecutionCommandAttributes(a) => {
+            out.follow_up = Some(continue_as_new::close(t, context, a)?);
+            Ok(())
+        }
+        C::ProtocolMessageCommandAttributes(_) => {
+            Err(Refusal::new(Cause::BadUpdateWorkflowExecutionMessage, "updates are not supported by this server yet"))
+        }
+        C::ScheduleNexusOperationCommandAttributes(_) | C::RequestCancelNexusOperationCommandAttributes(_) => {
+            Err(Refusal::new(Cause::FeatureDisabled, "Nexus operations are disabled"))
+        }
+    }
+}
+
+/// Ends the run; must be the last command.
+pub(crate) fn is_close(kind: CommandType) -> bool {
+    matches!(
+        kind,
+        CommandType::CompleteWorkflowExecution
+            | CommandType::FailWorkflowExecution
+            | CommandType::CancelWorkflowExecution
+            | CommandType::ContinueAsNewWorkflowExecution
+    )
+}
+
+/// `COMMAND_TYPE_START_TIMER` is `StartTimer`.
+pub(crate) fn name(kind: CommandType) -> String {
+    camel_case(kind.as_str_name().trim_start_matches("COMMAND_TYPE_"))
+}
+
+fn attributes_name(kind: CommandType) -> String {
+    format!("{}CommandAttributes", name(kind))
+}
+
+fn missing_cause(kind: CommandType) -> Cause {
+    match kind {
+        CommandType::ScheduleActivityTask => Cause::BadScheduleActivityAttributes,
+        CommandType::RequestCancelActivityTask => Cause::BadRequestCancelActivityAttributes,
+        CommandType::StartTimer => Cause::BadStartTimerAttributes,
+        CommandType::CancelTimer => Cause::BadCancelTimerAttributes,
+        CommandType::RecordMarker => Cause::BadRecordMarkerAttributes,
+        CommandType::CompleteWorkflowExecution => Cause::BadCompleteWorkflowExecutionAttributes,
+        CommandType::FailWorkflowExecution => Cause::BadFailWorkflowExecutionAttributes,
+        CommandType::CancelWorkflowExecution => Cause::BadCancelWorkflowExecutionAttributes,
+        CommandType::RequestCancelExternalWorkflowExecution => {
+            Cause::BadRequestCancelExternalWorkflowExecutionAttributes
+        }
+        CommandType::SignalExternalWorkflowExecution => Cause::BadSignalWorkflowExecutionAttributes,
+        CommandType::StartChildWorkflowExecution => Cause::BadStartChildExecutionAttributes,
+        CommandType::ContinueAsNewWorkflowExecution => Cause::BadContinueAsNewAttributes,
+        CommandType::UpsertWorkflowSearchAttributes => Cause::BadSearchAttributes,
+        CommandType::ModifyWorkflowProperties => Cause::BadModifyWorkflowPropertiesAttributes,
+        _ => Cause::BadUpdateWorkflowExecutionMessage,
+    }
+}
+
+fn camel_case(screaming: &str) -> String {
+    let mut text = String::with_capacity(screaming.len());
+    for word in screaming.split('_') {
+        let mut letters = word.chars();
+        text.extend(letters.next());
+        text.extend(letters.map(|letter| letter.to_ascii_lowercase()));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_read_as_upstream_words_them() {
+        assert_eq!(Refusal::new(Cause::UnhandledCommand, "").text(), "UnhandledCommand");
+        assert_eq!(
+            Refusal::new(Cause::BadScheduleActivityAttributes, "why").text(),
+            "BadScheduleActivityAttributes: why"
+        );
+        assert_eq!(name(CommandType::ContinueAsNewWorkflowExecution), "ContinueAsNewWorkflowExecution");
+    }
+}
