@@ -29,7 +29,12 @@ fn main() -> Result<(), Failure> {
 
 /// The public services and what they import. Other packages of the crate (the SDK's own, test services) stay out.
 fn closure(files: Vec<FileDescriptorProto>) -> Vec<FileDescriptorProto> {
-    const ROOTS: [&str; 4] = ["temporal.api.workflowservice.v1", "temporal.api.operatorservice.v1", "temporal.api.errordetails.v1", "temporal.api.history.v1"];
+    const ROOTS: [&str; 4] = [
+        "temporal.api.workflowservice.v1",
+        "temporal.api.operatorservice.v1",
+        "temporal.api.errordetails.v1",
+        "temporal.api.history.v1",
+    ];
     let mut wanted: BTreeSet<String> = files
         .iter()
         .filter(|file| ROOTS.contains(&file.package()) || file.package() == "google.rpc")

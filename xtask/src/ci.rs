@@ -7,7 +7,7 @@ use anyhow::bail;
 use clap::Args;
 
 use crate::run::{Stopwatch, cargo, output, run as run_command, say};
-use crate::{e2e, sim, tidy};
+use crate::tidy;
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
@@ -43,11 +43,7 @@ const STEPS: &[Step] = &[
     Step { name: "tidy", run: tidy::run, is_test: false },
     Step { name: "clippy", run: clippy, is_test: false },
     Step { name: "doc", run: doc, is_test: false },
-    Step { name: "sim", run: || sim::run(&sim::Options::default()), is_test: false },
     Step { name: "test", run: || run_command(&mut cargo(["test", "--workspace"])), is_test: true },
-    Step { name: "e2e", run: || e2e::run(&e2e::Options::new(&["-n", "6", "-m", "not crash"])), is_test: true },
-    // Alone, because it needs the whole machine to be as cruel as it means to be.
-    Step { name: "crash", run: || e2e::run(&e2e::Options::new(&["-m", "crash"])), is_test: true },
 ];
 
 fn choose(only: &[String]) -> anyhow::Result<Vec<&'static Step>> {
@@ -136,7 +132,7 @@ mod tests {
     #[test]
     fn the_tests_are_last() {
         assert!(STEPS.iter().is_sorted_by_key(|step| step.is_test));
-        assert_eq!(STEPS.last().map(|step| step.name), Some("crash"));
+        assert_eq!(STEPS.last().map(|step| step.name), Some("test"));
     }
 
     #[test]

@@ -16,12 +16,6 @@ pub(crate) struct Options {
     pytest: Vec<OsString>,
 }
 
-impl Options {
-    pub(crate) fn new(pytest: &[&str]) -> Self {
-        Self { pytest: pytest.iter().map(OsString::from).collect() }
-    }
-}
-
 /// # Errors
 /// When the build, the installation or a test fails.
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {

@@ -58,9 +58,6 @@ mod tests {
     fn hashes_are_part_of_the_format() {
         let namespace = NamespaceId(Uuid::from_u128(7));
         assert_eq!(shard_of(namespace, "order-1", 512), shard_of(namespace, "order-1", 512));
-        assert_ne!(
-            queue_hash(namespace, "q", QueueKind::Workflow),
-            queue_hash(namespace, "q", QueueKind::Activity)
-        );
+        assert_ne!(queue_hash(namespace, "q", QueueKind::Workflow), queue_hash(namespace, "q", QueueKind::Activity));
     }
 }

@@ -17,7 +17,10 @@ pub struct Payload {
 impl Payload {
     /// A payload with one `encoding` entry in its metadata.
     pub fn new(encoding: &str, data: &[u8]) -> Payload {
-        let message = Plain { metadata: [("encoding".to_owned(), Bytes::copy_from_slice(encoding.as_bytes()))].into(), data: Bytes::copy_from_slice(data) };
+        let message = Plain {
+            metadata: [("encoding".to_owned(), Bytes::copy_from_slice(encoding.as_bytes()))].into(),
+            data: Bytes::copy_from_slice(data),
+        };
         Payload { encoded: message.encode_to_vec().into() }
     }
 
@@ -81,9 +84,8 @@ impl Message for Payload {
     ) -> Result<(), DecodeError> {
         // Prost hands over the fields one by one; each is written back as it came. The whole stays byte-equal because
         // keys and lengths are varints in their shortest form in every encoder that is in use.
-        let mut whole = std::mem::take(&mut self.encoded)
-            .try_into_mut()
-            .unwrap_or_else(|shared| BytesMut::from(shared.as_ref()));
+        let mut whole =
+            std::mem::take(&mut self.encoded).try_into_mut().unwrap_or_else(|shared| BytesMut::from(shared.as_ref()));
         match wire_type {
             WireType::LengthDelimited => {
                 let length = encoding::decode_varint(buf)?;

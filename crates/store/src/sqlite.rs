@@ -80,7 +80,7 @@ impl SqliteStore {
         self.shared.closing.store(true, Ordering::Relaxed);
         let _ = self.commits.send(Work::Close);
         let mut ended = threads.committer.is_none_or(join);
-        self.readers.close(threads.readers.len());
+        self.readers.close();
         for thread in threads.readers.into_iter().chain(threads.backups) {
             ended &= join(thread);
         }
@@ -157,6 +157,9 @@ impl Store for SqliteStore {
     fn backup(&self, to: PathBuf) -> BoxFuture<Result<(), Error>> {
         if let Err(error) = self.shared.health.check() {
             return Box::pin(std::future::ready(Err(error)));
+        }
+        if self.shared.closing.load(Ordering::Relaxed) {
+            return Box::pin(std::future::ready(Err(closed())));
         }
         let (backup, done) = backup::start(self.shared.clone(), to);
         let mut threads = self.threads();

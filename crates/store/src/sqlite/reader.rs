@@ -22,14 +22,15 @@ type Job = Box<dyn FnOnce(&Connection) + Send>;
 
 /// The queue in front of the reader threads.
 pub(super) struct Readers {
-    jobs: mpsc::Sender<Option<Job>>,
-    queue: Arc<Mutex<mpsc::Receiver<Option<Job>>>>,
+    /// Gone once the store closes: that ends the threads when they have answered what was queued.
+    jobs: Mutex<Option<mpsc::Sender<Job>>>,
+    queue: Arc<Mutex<mpsc::Receiver<Job>>>,
 }
 
 impl Readers {
     pub(super) fn new() -> Readers {
         let (jobs, queue) = mpsc::channel();
-        Readers { jobs, queue: Arc::new(Mutex::new(queue)) }
+        Readers { jobs: Mutex::new(Some(jobs)), queue: Arc::new(Mutex::new(queue)) }
     }
 
     /// Starts one thread that answers from `connection`, until it meets a [`Readers::close`].
@@ -39,19 +40,16 @@ impl Readers {
             loop {
                 let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
                 match job {
-                    Ok(Some(job)) => job(&connection),
-                    Ok(None) | Err(_) => return,
+                    Ok(job) => job(&connection),
+                    Err(_) => return,
                 }
             }
         })
     }
 
-    /// Ends that many threads, once everything queued before was answered. Nobody knows which of them hears first: send
-    /// all, then join.
-    pub(super) fn close(&self, threads: usize) {
-        for _ in 0..threads {
-            let _ = self.jobs.send(None);
-        }
+    /// Ends the threads, once everything queued before was answered.
+    pub(super) fn close(&self) {
+        drop(self.jobs.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 
     /// Queues a read at once; the future only awaits its answer.
@@ -68,7 +66,9 @@ impl Readers {
             }
         };
         // A job that meets no reader any more is dropped, and with it the sender of the answer.
-        let _ = self.jobs.send(Some(Box::new(job)));
+        if let Some(jobs) = &*self.jobs.lock().unwrap_or_else(PoisonError::into_inner) {
+            let _ = jobs.send(Box::new(job));
+        }
         Box::pin(async move { answered.await.unwrap_or_else(|_| Err(closed())) })
     }
 }
