@@ -70,7 +70,14 @@ async fn a_callback_may_drop_the_store() {
     };
     let (let_go, wait) = mpsc::channel::<()>();
     // Holds the committer until only the second callback has a handle.
-    store.commit(claim, 1, Vec::new(), Box::new(move |_| drop(wait.recv())));
+    store.commit(
+        claim,
+        1,
+        Vec::new(),
+        Box::new(move |_| {
+            let _ = wait.recv();
+        }),
+    );
     store.commit(claim, 2, batch(claim, 2, 10), Box::new(done));
     drop(store);
     drop(let_go);
@@ -126,7 +133,14 @@ async fn a_bad_batch_leaves_its_neighbours_alone() {
     let store = open(&dir.path().join("store.db"));
     let (good, bad) = (claimed(&store, 1).await, claimed(&store, 2).await);
     let (let_go, wait) = mpsc::channel::<()>();
-    store.commit(good, 1, batch(good, 1, 10), Box::new(move |_| drop(wait.recv())));
+    store.commit(
+        good,
+        1,
+        batch(good, 1, 10),
+        Box::new(move |_| {
+            let _ = wait.recv();
+        }),
+    );
     // Held up by the callback above, all of these end up in one group.
     let too_large = Bytes::from(vec![0; 1_000_000_001]);
     let mut ops = batch(bad, 1, 10);

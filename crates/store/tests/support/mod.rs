@@ -19,24 +19,24 @@ use mainspring_store::{
 };
 
 /// The file that a child process works on; its absence tells the child's test that it is no child.
-pub const CHILD_PATH: &str = "MAINSPRING_STORE_TEST_CHILD";
+pub(crate) const CHILD_PATH: &str = "MAINSPRING_STORE_TEST_CHILD";
 
-pub fn open(path: &Path) -> SqliteStore {
+pub(crate) fn open(path: &Path) -> SqliteStore {
     SqliteStore::open(Options::at(path)).expect("opened")
 }
 
-pub async fn claimed(store: &SqliteStore, shard: u16) -> Claim {
+pub(crate) async fn claimed(store: &SqliteStore, shard: u16) -> Claim {
     store.claim(ShardId(shard)).await.expect("claimed")
 }
 
-pub fn queue(store: &SqliteStore, claim: Claim, seq: u64, ops: Vec<Op>) -> BoxFuture<Result<(), Error>> {
+pub(crate) fn queue(store: &SqliteStore, claim: Claim, seq: u64, ops: Vec<Op>) -> BoxFuture<Result<(), Error>> {
     let (answer, answered) = oneshot::channel();
     store.commit(claim, seq, ops, Box::new(move |result| drop(answer.send(result))));
     Box::pin(async move { answered.await.expect("done is called") })
 }
 
 /// Batch `seq` of the claim: the same row in two tables, and a row that says how far the claim got.
-pub fn batch(claim: Claim, seq: u64, value_bytes: usize) -> Vec<Op> {
+pub(crate) fn batch(claim: Claim, seq: u64, value_bytes: usize) -> Vec<Op> {
     let value = Bytes::from(vec![b'v'; value_bytes]);
     let last = Bytes::copy_from_slice(&seq.to_be_bytes());
     vec![
@@ -47,7 +47,7 @@ pub fn batch(claim: Claim, seq: u64, value_bytes: usize) -> Vec<Op> {
 }
 
 /// The number of batches written of each claim, once sure that they are the first ones, each whole.
-pub async fn written(store: &SqliteStore) -> BTreeMap<(u16, u64), u64> {
+pub(crate) async fn written(store: &SqliteStore) -> BTreeMap<(u16, u64), u64> {
     let state = rows(store, Table::State).await;
     let history = rows(store, Table::History).await;
     assert_eq!(state.len(), history.len(), "every batch is whole");
@@ -67,7 +67,7 @@ pub async fn written(store: &SqliteStore) -> BTreeMap<(u16, u64), u64> {
 }
 
 /// Every row of the table, page by page.
-pub async fn rows(store: &SqliteStore, table: Table) -> Vec<(Bytes, Bytes)> {
+pub(crate) async fn rows(store: &SqliteStore, table: Table) -> Vec<(Bytes, Bytes)> {
     let to = Bytes::from_static(&[0xff; 32]);
     let mut scan = Scan { table, from: Bytes::new(), to, rows_max: 1000, bytes_max: 1 << 20, reverse: false };
     let mut all = Vec::new();
@@ -82,7 +82,7 @@ pub async fn rows(store: &SqliteStore, table: Table) -> Vec<(Bytes, Bytes)> {
 }
 
 /// A child that runs the test named `test` of this binary on the file at `path`, behind `prefix` if there is one.
-pub fn child(test: &str, path: &Path, prefix: &[&str]) -> Command {
+pub(crate) fn child(test: &str, path: &Path, prefix: &[&str]) -> Command {
     let this = std::env::current_exe().expect("the test's binary");
     let mut command = match prefix {
         [] => Command::new(this),
@@ -97,14 +97,14 @@ pub fn child(test: &str, path: &Path, prefix: &[&str]) -> Command {
 }
 
 /// In a child: tells the parent that batch `seq` of the claim was acknowledged.
-pub fn report(claim: Claim, seq: u64) {
+pub(crate) fn report(claim: Claim, seq: u64) {
     let line = format!("\nacked {} {} {seq}\n", claim.shard, claim.epoch);
     // The parent may be gone, which ends this process too.
     let _ = std::io::stdout().write_all(line.as_bytes()).and_then(|()| std::io::stdout().flush());
 }
 
 /// In the parent: what a line of the child says, if it is such a line.
-pub fn parse_report(line: &str) -> Option<((u16, u64), u64)> {
+pub(crate) fn parse_report(line: &str) -> Option<((u16, u64), u64)> {
     let mut numbers = line.strip_prefix("acked ")?.split(' ').map(|number| number.parse().expect("a number"));
     let mut next = || numbers.next().expect("three numbers");
     let (shard, epoch, seq): (u64, u64, u64) = (next(), next(), next());
