@@ -79,6 +79,31 @@ pub fn encode_events(events: &[HistoryEvent]) -> Bytes {
     chunk.freeze()
 }
 
+/// How many events a chunk holds; only lengths are looked at.
+///
+/// # Errors
+/// When the chunk is damaged.
+pub fn count_events(chunk: &Bytes) -> Result<usize, DecodeError> {
+    let mut rest = chunk.clone();
+    let mut count = 0;
+    while !rest.is_empty() {
+        next_event(&mut rest)?;
+        count += 1;
+    }
+    Ok(count)
+}
+
+/// The chunk without its first `count` events; empty when it has no more than that, or is damaged before.
+pub fn skip_events(chunk: &Bytes, count: usize) -> Bytes {
+    let mut rest = chunk.clone();
+    for _ in 0..count {
+        if rest.is_empty() || next_event(&mut rest).is_err() {
+            return Bytes::new();
+        }
+    }
+    rest
+}
+
 /// Walks a chunk event by event, without copying the payloads out of it.
 struct Events {
     rest: Bytes,
@@ -163,6 +188,16 @@ mod tests {
         let ids: Vec<i64> = again.decode_events().expect("own events").iter().map(|event| event.event_id).collect();
         assert_eq!(ids, [1, 2, 3]);
         assert_eq!(again, history);
+    }
+
+    #[test]
+    fn events_are_counted_and_skipped_by_their_lengths() {
+        let chunk = encode_events(&[event(1), event(2), event(3)]);
+        assert_eq!(count_events(&chunk), Ok(3));
+        let rest = History::from_chunks(vec![skip_events(&chunk, 2)]);
+        assert_eq!(rest.decode_events().expect("own events"), [event(3)]);
+        assert!(skip_events(&chunk, 4).is_empty());
+        assert!(count_events(&chunk.slice(1..)).is_err());
     }
 
     #[test]

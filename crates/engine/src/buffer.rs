@@ -40,28 +40,27 @@ fn wire_starts(events: &mut [HistoryEvent]) {
         let index = i64::try_from(index).unwrap_or(i64::MAX);
         if let Some(item) = started_item(event) {
             starts.insert(item, index);
-        } else if let Some((item, started)) = close_of(event) {
-            if *started == BUFFERED {
-                if let Some(start) = starts.get(&item) {
-                    *started = -(index - start);
-                }
-            }
+        } else if let Some((item, started)) = event.attributes.as_mut().and_then(close_of)
+            && *started == BUFFERED
+            && let Some(start) = starts.get(&item)
+        {
+            *started = -(index - start);
         }
     }
 }
 
 fn resolve_starts(t: &Transition<'_>, mut event: HistoryEvent) -> HistoryEvent {
     let next = t.run.execution.next_event_id;
-    if let Some((_, started)) = close_of(&mut event) {
-        if *started < 0 {
-            *started += next;
-        }
+    if let Some((_, started)) = event.attributes.as_mut().and_then(close_of)
+        && *started < 0
+    {
+        *started += next;
     }
     event
 }
 
 /// The item that the event starts, by the id of the event that scheduled or initiated it.
-fn started_item(event: &HistoryEvent) -> Option<i64> {
+pub(crate) fn started_item(event: &HistoryEvent) -> Option<i64> {
     match event.attributes.as_ref()? {
         Attributes::ActivityTaskStartedEventAttributes(a) => Some(a.scheduled_event_id),
         Attributes::ChildWorkflowExecutionStartedEventAttributes(a) => Some(a.initiated_event_id),
@@ -69,10 +68,16 @@ fn started_item(event: &HistoryEvent) -> Option<i64> {
     }
 }
 
+/// The event closes the item that event `item` scheduled or initiated.
+pub(crate) fn closes(event: &HistoryEvent, item: i64) -> bool {
+    event::is_item_close(event.event_type())
+        && event.attributes.clone().as_mut().and_then(close_of).is_some_and(|(closed, _)| closed == item)
+}
+
 /// The item that the event closes, and where it names the start.
-fn close_of(event: &mut HistoryEvent) -> Option<(i64, &mut i64)> {
+pub(crate) fn close_of(attributes: &mut Attributes) -> Option<(i64, &mut i64)> {
     use Attributes as A;
-    Some(match event.attributes.as_mut()? {
+    Some(match attributes {
         A::ActivityTaskCompletedEventAttributes(a) => (a.scheduled_event_id, &mut a.started_event_id),
         A::ActivityTaskFailedEventAttributes(a) => (a.scheduled_event_id, &mut a.started_event_id),
         A::ActivityTaskTimedOutEventAttributes(a) => (a.scheduled_event_id, &mut a.started_event_id),

@@ -1,5 +1,7 @@
 //! When a run next has to act by itself.
 
+use std::time::Duration;
+
 use mainspring_rt::Timestamp;
 
 use crate::state::{Activity, Run, WorkflowTask, add_nanos, or_max};
@@ -12,15 +14,24 @@ impl Run {
         activities.chain(timers).min().unwrap_or(Timestamp::MAX).min(self.execution_deadline())
     }
 
+    /// When a closed run is deleted that is kept for `retention`.
+    pub fn retained_until(&self, retention: Duration) -> Timestamp {
+        Timestamp::from_nanos(self.execution.closed_at) + retention
+    }
+
     /// The earliest deadline of the run itself: its workflow task, its timeouts, its start delay.
     pub fn execution_deadline(&self) -> Timestamp {
         if !self.is_open() {
             return Timestamp::MAX;
         }
         let task = self.execution.task.as_ref().map_or(Timestamp::MAX, WorkflowTask::deadline);
-        let first = self.execution.awaits_first_task && !self.execution.awaits_parent;
-        let first_task = if first { Timestamp::from_nanos(self.fixed.execution_at) } else { Timestamp::MAX };
-        task.min(first_task).min(self.expires_at())
+        task.min(self.first_task_due()).min(self.expires_at())
+    }
+
+    /// When a run that waits for its start delay or backoff has its first workflow task.
+    pub(crate) fn first_task_due(&self) -> Timestamp {
+        let waits = self.execution.awaits_first_task && !self.execution.awaits_parent;
+        if waits { Timestamp::from_nanos(self.fixed.execution_at) } else { Timestamp::MAX }
     }
 }
 

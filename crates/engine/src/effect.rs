@@ -7,10 +7,10 @@ use mainspring_api::v1::{
     common::{Header, Payloads, WorkflowExecution},
     enums::{
         CancelExternalWorkflowExecutionFailedCause as CancelCause, ParentClosePolicy,
-        SignalExternalWorkflowExecutionFailedCause as SignalCause, StartChildWorkflowExecutionFailedCause as StartCause,
-        WorkflowIdConflictPolicy, WorkflowIdReusePolicy,
+        SignalExternalWorkflowExecutionFailedCause as SignalCause,
+        StartChildWorkflowExecutionFailedCause as StartCause, WorkflowIdConflictPolicy, WorkflowIdReusePolicy,
     },
-    history::{HistoryEvent, StartChildWorkflowExecutionInitiatedEventAttributes, history_event::Attributes},
+    history::{HistoryEvent, StartChildWorkflowExecutionInitiatedEventAttributes},
 };
 use uuid::Uuid;
 
@@ -38,10 +38,11 @@ pub struct Effect {
     pub kind: Option<Kind>,
 }
 
+/// What is asked of the target.
 #[derive(Clone, PartialEq, prost::Oneof)]
 pub enum Kind {
     #[prost(message, tag = "5")]
-    StartChild(StartChild),
+    StartChild(Box<StartChild>),
     /// The child's run id.
     #[prost(string, tag = "6")]
     ScheduleFirstTask(String),
@@ -50,12 +51,13 @@ pub enum Kind {
     #[prost(message, tag = "8")]
     Cancel(CancelExternal),
     #[prost(message, tag = "9")]
-    ChildClosed(ChildOutcome),
+    ChildClosed(Box<ChildOutcome>),
     /// The parent closed: its policy is carried out on the child.
     #[prost(message, tag = "10")]
     CloseChild(CloseChild),
 }
 
+/// A child to start.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct StartChild {
     #[prost(message, optional, tag = "1")]
@@ -66,6 +68,7 @@ pub struct StartChild {
     pub user_metadata: Option<mainspring_api::v1::sdk::UserMetadata>,
 }
 
+/// A signal to send.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct SignalExternal {
     #[prost(string, tag = "1")]
@@ -76,10 +79,12 @@ pub struct SignalExternal {
     pub input: Option<Payloads>,
     #[prost(message, optional, tag = "4")]
     pub header: Option<Header>,
+    /// The target has to be a child of the sender.
     #[prost(bool, tag = "5")]
     pub child_only: bool,
 }
 
+/// A cancel request to send.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct CancelExternal {
     #[prost(string, tag = "1")]
@@ -90,9 +95,10 @@ pub struct CancelExternal {
     pub child_only: bool,
 }
 
+/// A parent-close policy to carry out. ABANDON lets a child begin whose start the parent could not record.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct CloseChild {
-    /// The child's first run.
+    /// The child's first run; empty when its start was not recorded.
     #[prost(string, tag = "1")]
     pub run_id: String,
     #[prost(enumeration = "ParentClosePolicy", tag = "2")]
@@ -127,8 +133,8 @@ impl Effect {
         let from = WorkflowExecution { workflow_id: source.workflow_id.clone(), run_id: source.run_id.clone() };
         let request_id = request_id(&source.run_id, self.initiated_event_id, number);
         Some(match self.kind.clone()? {
-            Kind::StartChild(child) => Input::Start(Box::new(start_child(child, source, request_id, namespace_id)?)),
-            Kind::ScheduleFirstTask(run_id) => Input::ScheduleFirstTask { run_id },
+            Kind::StartChild(child) => Input::Start(Box::new(start_child(*child, source, request_id, namespace_id)?)),
+            Kind::ScheduleFirstTask(run_id) => Input::ScheduleFirstTask { run_id, child_of_run_id: None },
             Kind::Signal(signal) => Input::Signal(Box::new(Signal {
                 run_id: signal.run_id,
                 name: signal.name,
@@ -151,21 +157,22 @@ impl Effect {
             Kind::ChildClosed(outcome) => Input::ChildClosed(Box::new(ChildClosed {
                 run_id: outcome.parent_run_id.clone(),
                 initiated_event_id: self.initiated_event_id,
-                outcome,
+                outcome: *outcome,
             })),
             Kind::CloseChild(close) => close_child(close, &source, from, self.initiated_event_id),
         })
     }
 
-    /// What the source records of the target's answer.
-    pub fn answer(&self, answer: &Result<Reply, Rejected>) -> Answer {
-        match (&self.kind, answer) {
+    /// What the source records of the target's answer; `None` when the row has to be sent again later.
+    ///
+    /// An answer of [`Rejected::OtherRun`] is final here: the shard has looked for the older run and there is none.
+    pub fn answer(&self, answer: &Result<Reply, Rejected>) -> Option<Answer> {
+        Some(match (&self.kind, answer) {
+            (_, Err(Rejected::Closing)) => return None,
             (Some(Kind::StartChild(_)), Ok(Reply::Started(started))) => {
                 Answer::ChildStarted { run_id: started.run_id.clone() }
             }
-            (Some(Kind::StartChild(_)), _) => {
-                Answer::ChildRefused { cause: StartCause::WorkflowAlreadyExists as i32 }
-            }
+            (Some(Kind::StartChild(_)), _) => Answer::ChildRefused { cause: StartCause::WorkflowAlreadyExists as i32 },
             (Some(Kind::Signal(_) | Kind::Cancel(_)), Ok(_)) => Answer::Delivered,
             (Some(Kind::Signal(_)), Err(Rejected::SignalLimit)) => {
                 Answer::Refused { cause: SignalCause::SignalCountLimitExceeded as i32 }
@@ -177,7 +184,7 @@ impl Effect {
                 Answer::Refused { cause: CancelCause::ExternalWorkflowExecutionNotFound as i32 }
             }
             _ => Answer::Done,
-        }
+        })
     }
 
     /// What the source records when the namespace named does not exist.
@@ -232,6 +239,10 @@ fn start_child(child: StartChild, parent: Parent, request_id: String, namespace_
 
 fn close_child(close: CloseChild, parent: &Parent, from: WorkflowExecution, initiated_event_id: i64) -> Input {
     let child_of_run_id = Some(parent.run_id.clone());
+    if close.policy() == ParentClosePolicy::Abandon {
+        // The parent could not record the start any more, and without that the child would wait for ever.
+        return Input::ScheduleFirstTask { run_id: close.run_id, child_of_run_id };
+    }
     if close.policy() == ParentClosePolicy::RequestCancel {
         return Input::RequestCancel(Box::new(RequestCancel {
             first_run_id: close.run_id,
@@ -248,9 +259,4 @@ fn close_child(close: CloseChild, parent: &Parent, from: WorkflowExecution, init
         child_of_run_id,
         ..Terminate::default()
     }))
-}
-
-/// The attributes of a closing event, if it is one.
-pub(crate) fn closing(event: Option<&HistoryEvent>) -> Option<&Attributes> {
-    event.and_then(|event| event.attributes.as_ref())
 }

@@ -103,7 +103,6 @@ pub(crate) fn is_item_close(event_type: EventType) -> bool {
     )
 }
 
-
 /// The opaque, rising number that each event has beside its id.
 pub(crate) fn task_id(event_id: i64) -> i64 {
     const FIRST: i64 = 1 << 20;

@@ -9,7 +9,8 @@ use mainspring_api::{
         Payload,
         enums::WorkflowExecutionStatus as Status,
         history::{
-            ActivityTaskScheduledEventAttributes, HistoryEvent, SignalExternalWorkflowExecutionInitiatedEventAttributes,
+            ActivityTaskScheduledEventAttributes, HistoryEvent,
+            SignalExternalWorkflowExecutionInitiatedEventAttributes,
             StartChildWorkflowExecutionInitiatedEventAttributes, history_event::Attributes as A,
         },
     },
@@ -18,7 +19,7 @@ use mainspring_api::{
 use crate::state::{Activity, Child, External, ItemKey, Properties, Run, Timer, WorkflowTask};
 
 /// Applies one event that was just recorded, be it held back or not. Marks the items it touches.
-pub fn apply(run: &mut Run, event: &HistoryEvent, touched: &mut BTreeSet<ItemKey>) {
+pub(crate) fn apply(run: &mut Run, event: &HistoryEvent, touched: &mut BTreeSet<ItemKey>) {
     let at = from_timestamp(event.event_time.as_ref()).as_nanos();
     let Some(attributes) = &event.attributes else { return };
     match attributes {
@@ -134,6 +135,7 @@ pub fn apply(run: &mut Run, event: &HistoryEvent, touched: &mut BTreeSet<ItemKey
                 run_id: target.run_id,
                 control: a.control.clone(),
                 cancel: true,
+                completed_event_id: a.workflow_task_completed_event_id,
             };
             touched.insert(ItemKey::External(event.event_id));
             run.externals.insert(event.event_id, Arc::new(external));
@@ -160,7 +162,8 @@ pub fn apply(run: &mut Run, event: &HistoryEvent, touched: &mut BTreeSet<ItemKey
     }
 }
 
-/// A closed run keeps what describes it; its open items go.
+/// A closed run keeps what describes it, and the ids of the signals it took: one that is sent again is answered as
+/// before. Its open items go.
 fn close(run: &mut Run, touched: &mut BTreeSet<ItemKey>, status: Status, at: i64, new_run_id: &str) {
     run.execution.status = status as i32;
     run.execution.closed_at = at;
@@ -171,7 +174,6 @@ fn close(run: &mut Run, touched: &mut BTreeSet<ItemKey>, status: Status, at: i64
     touched.extend(std::mem::take(&mut run.timers).into_keys().map(ItemKey::Timer));
     touched.extend(std::mem::take(&mut run.children).into_keys().map(ItemKey::Child));
     touched.extend(std::mem::take(&mut run.externals).into_keys().map(ItemKey::External));
-    touched.extend(std::mem::take(&mut run.signal_requests).iter().cloned().map(ItemKey::SignalRequest));
     let rows = run.execution.buffered_rows;
     let held = u32::try_from(std::mem::take(&mut run.buffered).len()).unwrap_or(0);
     touched.extend((rows - held..rows).map(ItemKey::Buffered));
@@ -204,6 +206,8 @@ fn child(initiated_event_id: i64, a: &StartChildWorkflowExecutionInitiatedEventA
         workflow_id: a.workflow_id.clone(),
         workflow_type: a.workflow_type.clone().unwrap_or_default().name,
         parent_close_policy: a.parent_close_policy,
+        completed_event_id: a.workflow_task_completed_event_id,
+        header: a.header.clone(),
         ..Child::default()
     }
 }
@@ -218,6 +222,7 @@ fn external_signal(initiated_event_id: i64, a: &SignalExternalWorkflowExecutionI
         run_id: target.run_id,
         control: a.control.clone(),
         cancel: false,
+        completed_event_id: a.workflow_task_completed_event_id,
     }
 }
 

@@ -19,8 +19,11 @@ pub enum Input {
     Start(Box<Start>),
     /// Signals the open run, or starts one with the signal as its second event.
     SignalWithStart(Box<Start>, Box<Signal>),
+    /// Signals the open run.
     Signal(Box<Signal>),
+    /// Asks the open run to cancel itself; a closed one has nothing to do.
     RequestCancel(Box<RequestCancel>),
+    /// Ends the open run.
     Terminate(Box<Terminate>),
     /// A poller takes a task: from the same batch, the backlog or another node.
     StartTask(Box<StartTask>),
@@ -28,15 +31,19 @@ pub enum Input {
     Undelivered(TaskRef),
     /// No worker listens on the sticky queue: the task goes to the normal one.
     StickyUnavailable(TaskRef),
+    /// A worker has done a workflow task.
     CompleteWorkflowTask(Box<CompleteWorkflowTask>),
+    /// A worker cannot do a workflow task.
     FailWorkflowTask(Box<FailWorkflowTask>),
     /// Forgets the sticky queue.
     ResetSticky { run_id: String },
+    /// A worker or client speaks of an activity.
     Activity(ActivityTarget, ActivityInput),
     /// Something may be due: fires all that is, at once.
     Wake(RunNumber),
-    /// The parent has recorded the child's start: the child may begin.
-    ScheduleFirstTask { run_id: String },
+    /// The parent has recorded the child's start, or closed and let it go: the child may begin. An empty run id is the
+    /// newest run; with `child_of_run_id` only a child of that run is meant.
+    ScheduleFirstTask { run_id: String, child_of_run_id: Option<String> },
     /// The target's answer to an outbox row of this chain's run.
     EffectAnswered(Box<EffectAnswered>),
     /// A child's chain ended.
@@ -55,19 +62,24 @@ pub struct Start {
     pub input: Option<Payloads>,
     /// Zero is none.
     pub execution_timeout: Duration,
+    /// Zero is the execution timeout.
     pub run_timeout: Duration,
     /// Zero is the default.
     pub task_timeout: Duration,
     pub identity: String,
     /// Never empty.
     pub request_id: String,
+    /// About a closed run.
     pub reuse_policy: WorkflowIdReusePolicy,
+    /// About an open run; unspecified is FAIL for a start and USE_EXISTING for a signal-with-start.
     pub conflict_policy: WorkflowIdConflictPolicy,
     pub retry_policy: Option<RetryPolicy>,
+    /// Empty is none; checked before by [`crate::validate_cron`].
     pub cron_schedule: String,
     pub memo: BTreeMap<String, Payload>,
     pub search_attributes: BTreeMap<String, Payload>,
     pub header: Option<Header>,
+    /// Until the first workflow task.
     pub start_delay: Duration,
     pub last_completion_result: Option<Payloads>,
     pub continued_failure: Option<Failure>,
@@ -76,22 +88,28 @@ pub struct Start {
     pub priority: Option<Priority>,
     /// Set for a child, whose first task waits for [`Input::ScheduleFirstTask`].
     pub parent: Option<Parent>,
+    /// The top of the tree of parents; absent when the run is that itself.
     pub root: Option<WorkflowExecution>,
-    /// What [`crate::outcome::TaskIntent`]s of the first task start from: set only by the engine for follow-up runs.
+    /// Set only by the engine, for runs that follow another.
     pub continued: Option<Continued>,
 }
 
 /// What a follow-up run carries over from the run before it.
 #[derive(Clone, Debug, Default)]
 pub struct Continued {
+    /// A `ContinueAsNewInitiator`.
     pub initiator: i32,
     pub continued_run_id: String,
     pub first_run_id: String,
+    /// Nanoseconds since the epoch; 0 is never.
     pub execution_expires_at: i64,
+    /// From 1.
     pub attempt: i32,
+    /// Until the first workflow task.
     pub backoff: Duration,
 }
 
+/// A signal request.
 #[derive(Clone, Debug, Default)]
 pub struct Signal {
     /// Empty: the newest run.
@@ -109,26 +127,34 @@ pub struct Signal {
     pub child_of_run_id: Option<String>,
 }
 
+/// A cancel request.
 #[derive(Clone, Debug, Default)]
 pub struct RequestCancel {
+    /// Empty: the newest run.
     pub run_id: String,
+    /// Only this chain; empty: any.
     pub first_run_id: String,
     pub identity: String,
     pub reason: String,
     pub links: Vec<Link>,
     /// The workflow that sent it and the event that initiated it there.
     pub source: Option<(WorkflowExecution, i64)>,
+    /// Only if the target's parent is this run.
     pub child_of_run_id: Option<String>,
 }
 
+/// A request to end a run without asking it. An empty reason is upstream's default.
 #[derive(Clone, Debug, Default)]
 pub struct Terminate {
+    /// Empty: the newest run.
     pub run_id: String,
+    /// Only this chain; empty: any.
     pub first_run_id: String,
     pub reason: String,
     pub details: Option<Payloads>,
     pub identity: String,
     pub links: Vec<Link>,
+    /// Only if the target's parent is this run.
     pub child_of_run_id: Option<String>,
 }
 
@@ -142,12 +168,14 @@ pub struct TaskRef {
     pub stamp: u32,
 }
 
+/// What kind of task it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TaskKind {
     Workflow,
     Activity,
 }
 
+/// A poller that takes a task.
 #[derive(Clone, Debug)]
 pub struct StartTask {
     pub task: TaskRef,
@@ -168,6 +196,7 @@ pub struct WorkflowTaskToken {
     pub stamp: u32,
 }
 
+/// What a worker made of a workflow task.
 #[derive(Clone, Debug, Default)]
 pub struct CompleteWorkflowTask {
     pub token: WorkflowTaskToken,
@@ -175,7 +204,9 @@ pub struct CompleteWorkflowTask {
     pub identity: String,
     /// Name and schedule-to-start of the sticky queue.
     pub sticky: Option<(String, Duration)>,
+    /// Start the next workflow task, if there is one, in the same step.
     pub return_new_task: bool,
+    /// Schedule a next workflow task though nothing has happened.
     pub force_new_task: bool,
     pub binary_checksum: String,
     pub sdk_metadata: Option<WorkflowTaskCompletedMetadata>,
@@ -185,6 +216,7 @@ pub struct CompleteWorkflowTask {
     pub namespaces: BTreeMap<String, String>,
 }
 
+/// Why a worker could not do a workflow task.
 #[derive(Clone, Debug)]
 pub struct FailWorkflowTask {
     pub token: WorkflowTaskToken,
@@ -204,6 +236,16 @@ pub enum ActivityTarget {
     Id { run_id: String, activity_id: String },
 }
 
+impl ActivityTarget {
+    /// The run that is meant; empty for the newest.
+    pub fn run_id(&self) -> &str {
+        match self {
+            ActivityTarget::Token { run_id, .. } | ActivityTarget::Id { run_id, .. } => run_id,
+        }
+    }
+}
+
+/// What is said of an activity.
 #[derive(Clone, Debug)]
 pub enum ActivityInput {
     Heartbeat { details: Option<Payloads> },
@@ -227,12 +269,18 @@ pub struct EffectAnswered {
 pub enum Answer {
     /// Nothing to record; the row may go.
     Done,
-    ChildStarted { run_id: String },
+    ChildStarted {
+        run_id: String,
+    },
     /// A `StartChildWorkflowExecutionFailedCause`.
-    ChildRefused { cause: i32 },
+    ChildRefused {
+        cause: i32,
+    },
     Delivered,
     /// A `SignalExternalWorkflowExecutionFailedCause` or `CancelExternalWorkflowExecutionFailedCause`.
-    Refused { cause: i32 },
+    Refused {
+        cause: i32,
+    },
 }
 
 /// How a child's chain ended: the closing event's own attributes tell the parent's.

@@ -39,6 +39,8 @@ pub struct Limits {
     pub task_retry_interval_max: Duration,
     /// How long a workflow task may go on heartbeating without a command. `history.workflowTaskHeartbeatTimeout`
     pub task_heartbeat_max: Duration,
+    /// Shortest time from one run's start to that of the run that it continues as. `history.continueAsNewMinInterval`
+    pub continue_interval_min: Duration,
     /// Bytes of a failure kept between attempts. `limit.mutableStateActivityFailureSize.error`
     pub retained_failure_bytes_max: usize,
 }
@@ -63,10 +65,14 @@ impl Default for Limits {
             task_timeout_max: Duration::from_secs(120),
             task_retry_interval_max: Duration::from_secs(600),
             task_heartbeat_max: Duration::from_secs(1_800),
+            continue_interval_min: Duration::from_secs(1),
             retained_failure_bytes_max: 4 << 10,
         }
     }
 }
+
+/// Start requests of earlier runs that a run still knows; the original knows those of the newest run alone.
+pub const KNOWN_REQUESTS_MAX: usize = 10;
 
 /// Spans above a century are cut to it, as the original does.
 pub const SPAN_MAX: Duration = Duration::from_secs(100 * 365 * 86_400);

@@ -27,6 +27,17 @@ impl<'a> Moment<'a> {
         Moment { now, limits, retention, new_run, random: Cell::new(seed) }
     }
 
+    /// The same moment, but not before `earliest`: a clock that stepped back does not take a run with it. Its numbers
+    /// go on where this one's are.
+    pub(crate) fn not_before(&self, earliest: Timestamp) -> Moment<'a> {
+        Moment { now: self.now.max(earliest), random: self.random.clone(), ..*self }
+    }
+
+    /// Goes on where the numbers of `other` are.
+    pub(crate) fn continue_from(&self, other: &Moment<'_>) {
+        self.random.set(other.random.get());
+    }
+
     /// The next number of the seeded source (SplitMix64).
     pub fn random(&self) -> u64 {
         let state = self.random.get().wrapping_add(0x9e37_79b9_7f4a_7c15);

@@ -20,7 +20,7 @@ use crate::{
 pub struct Outcome {
     /// The run that was newest before and no longer is: closed in this step, with its last rows.
     pub superseded: Option<Box<(Run, RunChange)>>,
-    /// What changed on the newest run; its rows are read from the chain.
+    /// What changed on the newest run; its rows are read from the chain. `None`: no write is due.
     pub current: Option<RunChange>,
     /// For whoever asked; sent only after the commit.
     pub reply: Reply,
@@ -43,10 +43,8 @@ pub struct RunChange {
     pub effects_done: Vec<u64>,
     /// The wake row moves: delete the old place, write the new one (zero is none).
     pub wake: Option<WakeMove>,
-    /// Retention is over: every row of the run goes.
+    /// Retention is over: every row of the run goes, once its outbox is empty. The chain no longer has the run.
     pub expired: bool,
-    /// Nothing durable changed: no write is due.
-    pub unchanged: bool,
 }
 
 /// The wake row's old and new place.
@@ -87,13 +85,19 @@ pub struct TaskIntent {
 pub enum Reply {
     /// Nothing more to say than that it is done.
     Done,
+    /// To a start or signal-with-start.
     Started(StartedRun),
+    /// To a poller of workflow tasks.
     WorkflowTask(Box<StartedWorkflowTask>),
+    /// To a poller of activity tasks.
     ActivityTask(Box<StartedActivity>),
+    /// To a completed workflow task.
     Completed(Box<CompletedWorkflowTask>),
+    /// To a heartbeat: whether the activity is to stop.
     Heartbeat { cancel_requested: bool },
 }
 
+/// The run that answers a start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StartedRun {
     pub run_id: String,
@@ -101,7 +105,7 @@ pub struct StartedRun {
     /// False when an open run was used or signalled.
     pub started: bool,
     pub status: WorkflowExecutionStatus,
-    /// The signal's event, for signal-with-start.
+    /// The signal's event, for signal-with-start; 0 when it is held back or was there before.
     pub signal_event_id: i64,
 }
 
@@ -110,6 +114,7 @@ pub struct StartedRun {
 pub struct StartedWorkflowTask {
     pub task: TaskRef,
     pub fixed: Arc<Fixed>,
+    /// Of the last completed workflow task; 0 before the first.
     pub previous_started_event_id: i64,
     pub scheduled_event_id: i64,
     pub started_event_id: i64,
@@ -134,6 +139,7 @@ pub struct StartedActivity {
     pub next_event_id: i64,
 }
 
+/// What came of a completion, for the worker.
 #[derive(Clone, Debug, Default)]
 pub struct CompletedWorkflowTask {
     /// The next workflow task, started inline.
@@ -144,7 +150,8 @@ pub struct CompletedWorkflowTask {
     pub refused: Option<RefusedCompletion>,
 }
 
-/// Why a completion failed its workflow task.
+/// Why a completion failed its workflow task. The worker is told `InvalidArgument` and the message; when the cause is
+/// unspecified, the task was heartbeating for too long and the worker is told `NotFound`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefusedCompletion {
     pub cause: WorkflowTaskFailedCause,
@@ -154,17 +161,22 @@ pub struct RefusedCompletion {
 /// An expected refusal. The state is unchanged and nothing is to be committed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Rejected {
+    /// The policies do not let a run start beside or after this one.
     #[error("workflow execution already started")]
     AlreadyStarted { open: bool, start_request_id: String, run_id: String, first_run_id: String, status: i32 },
-    /// No such workflow id, run id or chain.
+    /// No such workflow id or chain.
     #[error("workflow not found")]
     NotFound,
+    /// The input names a run that is not the newest. If that run is still stored, it is closed: a chain made of it
+    /// alone answers the same input.
+    #[error("another run is the newest")]
+    OtherRun,
+    /// The run is closed.
     #[error("workflow execution already completed")]
     Closed,
+    /// The token names no started workflow task.
     #[error("workflow task not found")]
     WorkflowTaskNotFound,
-    #[error("workflow task heartbeat timeout")]
-    HeartbeatTimeout,
     /// No such pending activity, or another attempt of it.
     #[error("activity not found")]
     ActivityNotFound,
@@ -172,6 +184,7 @@ pub enum Rejected {
     ActivityIdNotFound { activity_id: String },
     #[error("activity was not asked to cancel")]
     CancelNotRequested,
+    /// The run took as many signals as it may.
     #[error("signal count limit exceeded")]
     SignalLimit,
     /// A close is being retried: signals wait.
@@ -180,6 +193,7 @@ pub enum Rejected {
     /// The task is gone, done, or another worker's.
     #[error("task is outdated")]
     TaskOutdated,
+    /// What the request asks is impossible; the text is upstream's.
     #[error("{0}")]
     InvalidArgument(String),
 }
@@ -200,4 +214,3 @@ impl Outcome {
         Outcome { superseded: None, current: None, reply }
     }
 }
-

@@ -64,10 +64,10 @@ pub fn validate(policy: &RetryPolicy) -> Result<(), String> {
         return Err("MaximumAttempts cannot be negative on retry policy.".to_owned());
     }
     for name in &policy.non_retryable_error_types {
-        if let Some(timeout) = name.strip_prefix(TIMEOUT_PREFIX) {
-            if timeout_type(timeout).is_none() {
-                return Err(format!("Invalid timeout type value: {timeout}."));
-            }
+        if let Some(timeout) = name.strip_prefix(TIMEOUT_PREFIX)
+            && timeout_type(timeout).is_none()
+        {
+            return Err(format!("Invalid timeout type value: {timeout}."));
         }
     }
     Ok(())
@@ -172,10 +172,7 @@ mod tests {
             ..with_defaults(None)
         };
         let far = i64::MAX;
-        assert_eq!(
-            next(&policy, 3, &application(false, ""), far),
-            Decision::Stop(RetryState::MaximumAttemptsReached)
-        );
+        assert_eq!(next(&policy, 3, &application(false, ""), far), Decision::Stop(RetryState::MaximumAttemptsReached));
         assert_eq!(next(&policy, 1, &application(true, ""), far), Decision::Stop(RetryState::NonRetryableFailure));
         assert_eq!(
             next(&policy, 1, &application(false, "Fatal"), far),
@@ -193,7 +190,8 @@ mod tests {
         let bad = RetryPolicy { backoff_coefficient: 0.5, ..with_defaults(None) };
         assert!(validate(&bad).is_err());
         assert!(validate(&RetryPolicy { maximum_attempts: 1, ..bad }).is_ok());
-        let bad = RetryPolicy { non_retryable_error_types: vec!["TemporalTimeout:Never".into()], ..with_defaults(None) };
+        let bad =
+            RetryPolicy { non_retryable_error_types: vec!["TemporalTimeout:Never".into()], ..with_defaults(None) };
         assert!(validate(&bad).is_err());
     }
 }

@@ -1,17 +1,18 @@
 //! What a run remembers between steps.
 //!
 //! [`Fixed`] is written once, [`Execution`] with every step, each item when it changes. All are protobuf messages, so
-//! that the stored form can grow. What [`crate::fold`] derives from events and what it cannot ("volatile": attempts,
+//! that the stored form can grow. What `fold.rs` derives from events and what it cannot ("volatile": attempts,
 //! heartbeats, stickiness, buffered events) is said field by field.
 
 use std::{collections::BTreeMap, collections::BTreeSet, sync::Arc};
 
 use mainspring_api::v1::{
     Payload,
-    common::{Payloads, RetryPolicy},
+    common::{Header, Payloads, Priority, RetryPolicy},
     enums::{ParentClosePolicy, WorkflowExecutionStatus},
     failure::Failure,
     history::HistoryEvent,
+    sdk::UserMetadata,
 };
 use mainspring_rt::Timestamp;
 
@@ -20,14 +21,14 @@ use mainspring_rt::Timestamp;
 pub struct RunNumber(pub u64);
 
 /// One workflow id: its newest run. Older runs are closed and only read.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Chain {
     /// The newest run, open or closed; none before the first start and after retention.
     pub run: Option<Run>,
 }
 
 /// One run in memory.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Run {
     pub number: RunNumber,
     pub fixed: Arc<Fixed>,
@@ -64,10 +65,13 @@ pub struct Fixed {
     pub workflow_type: String,
     #[prost(string, tag = "6")]
     pub task_queue: String,
+    /// The first run of the chain.
     #[prost(string, tag = "7")]
     pub first_run_id: String,
+    /// The run that a reset run goes back to; else the run itself.
     #[prost(string, tag = "8")]
     pub original_run_id: String,
+    /// The run before in the chain; empty for the first.
     #[prost(string, tag = "9")]
     pub continued_run_id: String,
     /// Nanoseconds; 0 is none.
@@ -91,6 +95,7 @@ pub struct Fixed {
     /// When the first workflow task is due: the start, or later when it was delayed.
     #[prost(int64, tag = "18")]
     pub execution_at: i64,
+    /// The start request; a random one for a run that follows another.
     #[prost(string, tag = "19")]
     pub create_request_id: String,
     #[prost(message, optional, tag = "20")]
@@ -99,9 +104,46 @@ pub struct Fixed {
     pub root_workflow_id: String,
     #[prost(string, tag = "22")]
     pub root_run_id: String,
-    /// 1 is dispatched first; 0 stands for the middle.
-    #[prost(int32, tag = "23")]
-    pub priority_key: i32,
+    #[prost(message, optional, tag = "23")]
+    pub priority: Option<Priority>,
+    /// For people to read.
+    #[prost(message, optional, tag = "24")]
+    pub user_metadata: Option<UserMetadata>,
+    /// What a retry or the next cron run starts from; absent when there will be none.
+    #[prost(message, optional, tag = "25")]
+    pub again: Option<Again>,
+    /// Start requests that earlier runs of this workflow id answered, oldest first, at most
+    /// [`crate::limits::KNOWN_REQUESTS_MAX`].
+    #[prost(message, repeated, tag = "26")]
+    pub known_requests: Vec<KnownRequest>,
+}
+
+/// A start request that was answered, and how.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct KnownRequest {
+    #[prost(string, tag = "1")]
+    pub request_id: String,
+    #[prost(string, tag = "2")]
+    pub run_id: String,
+    #[prost(string, tag = "3")]
+    pub first_run_id: String,
+    /// How that run ended.
+    #[prost(enumeration = "WorkflowExecutionStatus", tag = "4")]
+    pub status: i32,
+}
+
+/// What a run that may be tried again was given at its start.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Again {
+    #[prost(message, optional, tag = "1")]
+    pub input: Option<Payloads>,
+    #[prost(message, optional, tag = "2")]
+    pub header: Option<Header>,
+    /// Of the last cron run that succeeded.
+    #[prost(message, optional, tag = "3")]
+    pub last_completion_result: Option<Payloads>,
+    #[prost(message, optional, tag = "4")]
+    pub continued_failure: Option<Failure>,
 }
 
 /// Who started a child.
@@ -124,6 +166,7 @@ pub struct Parent {
 pub struct Execution {
     #[prost(enumeration = "WorkflowExecutionStatus", tag = "1")]
     pub status: i32,
+    /// The id that the next event gets, from 1.
     #[prost(int64, tag = "2")]
     pub next_event_id: i64,
     #[prost(int64, tag = "3")]
@@ -146,6 +189,7 @@ pub struct Execution {
     /// Volatile: a close was refused for unhandled events; signals wait until it had its second try.
     #[prost(bool, tag = "10")]
     pub close_attempted: bool,
+    /// Nanoseconds since the epoch; 0 while open.
     #[prost(int64, tag = "11")]
     pub closed_at: i64,
     /// Volatile: rises with every task handed to matching, so that outdated ones are known.
@@ -162,6 +206,7 @@ pub struct Execution {
     pub awaits_parent: bool,
     #[prost(int64, tag = "16")]
     pub state_transitions: i64,
+    /// The run that follows this one by continue-as-new, retry or cron.
     #[prost(string, tag = "17")]
     pub new_run_id: String,
     /// Volatile: number of the buffered items written so far, for their keys.
@@ -170,6 +215,9 @@ pub struct Execution {
     /// Volatile: the run waits for its start delay or backoff.
     #[prost(bool, tag = "19")]
     pub awaits_first_task: bool,
+    /// Time of the newest event, nanoseconds since the epoch: later ones are never before it, whatever the clock does.
+    #[prost(int64, tag = "20")]
+    pub last_event_at: i64,
 }
 
 /// The one pending workflow task.
@@ -295,6 +343,7 @@ pub struct Activity {
     pub last_worker_identity: String,
     #[prost(int64, tag = "24")]
     pub last_attempt_complete_at: i64,
+    /// The pause before this attempt, nanoseconds.
     #[prost(int64, tag = "25")]
     pub retry_interval: i64,
 }
@@ -313,12 +362,13 @@ pub struct Timer {
     pub started_event_id: i64,
     #[prost(string, tag = "2")]
     pub timer_id: String,
+    /// Nanoseconds since the epoch.
     #[prost(int64, tag = "3")]
     pub fires_at: i64,
 }
 
 /// An open child.
-#[derive(Clone, PartialEq, Eq, prost::Message)]
+#[derive(Clone, PartialEq, prost::Message)]
 pub struct Child {
     #[prost(int64, tag = "1")]
     pub initiated_event_id: i64,
@@ -337,6 +387,11 @@ pub struct Child {
     pub workflow_type: String,
     #[prost(enumeration = "ParentClosePolicy", tag = "8")]
     pub parent_close_policy: i32,
+    /// The `WorkflowTaskCompleted` whose command started it.
+    #[prost(int64, tag = "9")]
+    pub completed_event_id: i64,
+    #[prost(message, optional, tag = "10")]
+    pub header: Option<Header>,
 }
 
 /// A signal or cancel request to another execution, on its way.
@@ -357,6 +412,9 @@ pub struct External {
     /// A cancel request, not a signal.
     #[prost(bool, tag = "7")]
     pub cancel: bool,
+    /// The `WorkflowTaskCompleted` whose command sent it.
+    #[prost(int64, tag = "8")]
+    pub completed_event_id: i64,
 }
 
 /// Memo and search attributes as they stand, under their public names.
@@ -381,7 +439,53 @@ pub enum ItemKey {
     Properties,
 }
 
+impl Fixed {
+    /// 1 is dispatched first; 0 stands for the middle.
+    pub fn priority_key(&self) -> i32 {
+        self.priority.as_ref().map_or(0, |priority| priority.priority_key)
+    }
+
+    /// A start request made this run; it does not follow another one by continue-as-new, retry or cron.
+    pub fn is_first(&self) -> bool {
+        self.continued_run_id.is_empty()
+    }
+}
+
 impl Run {
+    /// A run without any event yet.
+    pub fn new(number: RunNumber, fixed: Fixed) -> Run {
+        Run {
+            number,
+            fixed: Arc::new(fixed),
+            execution: Execution { next_event_id: 1, task_attempt: 1, ..Execution::default() },
+            activities: BTreeMap::new(),
+            timers: BTreeMap::new(),
+            children: BTreeMap::new(),
+            externals: BTreeMap::new(),
+            signal_requests: Arc::default(),
+            buffered: Vec::new(),
+            properties: Arc::default(),
+        }
+    }
+
+    /// The event that is held back under row `row`; none when that row is no longer used.
+    pub fn buffered_at(&self, row: u32) -> Option<&Arc<HistoryEvent>> {
+        let held = u32::try_from(self.buffered.len()).unwrap_or(u32::MAX);
+        let index = row.checked_sub(self.execution.buffered_rows.saturating_sub(held))?;
+        self.buffered.get(usize::try_from(index).ok()?)
+    }
+
+    /// This run as the sender of what the event `initiated_event_id` asks of others.
+    pub(crate) fn as_parent(&self, initiated_event_id: i64) -> Parent {
+        Parent {
+            namespace_id: self.fixed.namespace_id.clone(),
+            namespace: self.fixed.namespace.clone(),
+            workflow_id: self.fixed.workflow_id.clone(),
+            run_id: self.fixed.run_id.clone(),
+            initiated_event_id,
+        }
+    }
+
     /// Open or closed how.
     pub fn status(&self) -> WorkflowExecutionStatus {
         self.execution.status()

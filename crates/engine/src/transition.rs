@@ -4,12 +4,12 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use mainspring_api::{
     history::encode_events,
-    time::timestamp,
+    time::{from_timestamp, timestamp},
     v1::{
         common::Link,
         enums::EventType,
         history::{HistoryEvent, history_event::Attributes},
-        sdk::UserMetadata,
+        sdk::{EventGroupMarker, UserMetadata},
     },
 };
 use mainspring_rt::Timestamp;
@@ -22,12 +22,16 @@ use crate::{
     moment::Moment,
     outcome::{Chunk, RunChange, TaskIntent, WakeMove},
     state::{ItemKey, Run, or_max},
+    workflow::continue_as_new::FollowUp,
 };
 
 /// Changes a run and collects what has to be written for it.
 pub(crate) struct Transition<'a> {
     pub(crate) run: &'a mut Run,
     pub(crate) at: &'a Moment<'a>,
+    /// The run that starts when this one has closed.
+    pub(crate) follow_up: Option<FollowUp>,
+    chunks: Vec<Chunk>,
     events: Vec<HistoryEvent>,
     touched: BTreeSet<ItemKey>,
     tasks: Vec<TaskIntent>,
@@ -35,6 +39,7 @@ pub(crate) struct Transition<'a> {
     effects_done: Vec<u64>,
     created: bool,
     dirty: bool,
+    was_open: bool,
 }
 
 /// What an event carries beside its attributes.
@@ -42,13 +47,17 @@ pub(crate) struct Transition<'a> {
 pub(crate) struct Extras {
     pub(crate) user_metadata: Option<UserMetadata>,
     pub(crate) links: Vec<Link>,
+    pub(crate) event_group_markers: Vec<EventGroupMarker>,
 }
 
 impl<'a> Transition<'a> {
     pub(crate) fn new(run: &'a mut Run, at: &'a Moment<'a>) -> Self {
         Transition {
+            was_open: run.is_open(),
             run,
             at,
+            follow_up: None,
+            chunks: Vec::new(),
             events: Vec::new(),
             touched: BTreeSet::new(),
             tasks: Vec::new(),
@@ -85,6 +94,7 @@ impl<'a> Transition<'a> {
             task_id: event::task_id(event_id),
             user_metadata: extras.user_metadata,
             links: extras.links,
+            event_group_markers: extras.event_group_markers,
             attributes: Some(attributes),
             ..HistoryEvent::default()
         };
@@ -102,6 +112,10 @@ impl<'a> Transition<'a> {
         let event_id = self.run.execution.next_event_id;
         event.event_id = event_id;
         event.task_id = event::task_id(event_id);
+        // What was held back is as old as the events that went before it: times in a history never fall.
+        let time = from_timestamp(event.event_time.as_ref()).as_nanos().max(self.run.execution.last_event_at);
+        event.event_time = Some(timestamp(Timestamp::from_nanos(time)));
+        self.run.execution.last_event_at = time;
         self.run.execution.next_event_id += 1;
         self.events.push(event);
         event_id
@@ -189,6 +203,8 @@ impl<'a> Transition<'a> {
     /// Drops everything recorded in this step and goes on from `before`.
     pub(crate) fn restart(&mut self, before: Run) {
         *self.run = before;
+        self.follow_up = None;
+        self.chunks.clear();
         self.events.clear();
         self.touched.clear();
         self.tasks.clear();
@@ -197,56 +213,58 @@ impl<'a> Transition<'a> {
         self.dirty = false;
     }
 
-    /// Events recorded so far in this step.
-    pub(crate) fn has_events(&self) -> bool {
-        !self.events.is_empty()
+    /// Events recorded in this step and not yet sealed, in order.
+    pub(crate) fn events(&self) -> &[HistoryEvent] {
+        &self.events
     }
 
-    /// Closes the step. `woken` says that the wake row was used up.
-    pub(crate) fn finish(mut self, woken: bool) -> RunChange {
+    /// Closes the step: what has to be written, if anything. `woken` says that the wake row was used up.
+    pub(crate) fn finish(mut self, woken: bool) -> Option<RunChange> {
         if self.dirty {
             self.run.execution.state_transitions += 1;
         }
         let wake = self.move_wake(woken);
-        let chunk = self.seal();
-        RunChange {
+        self.seal();
+        if !self.dirty && wake.is_none() {
+            return None;
+        }
+        Some(RunChange {
             created: self.created,
-            unchanged: !self.dirty && wake.is_none(),
-            chunks: chunk.into_iter().collect(),
+            chunks: self.chunks,
             touched: self.touched,
             tasks: self.tasks,
             effects: self.effects,
             effects_done: self.effects_done,
             wake,
             expired: false,
-        }
+        })
     }
 
-    fn seal(&mut self) -> Option<Chunk> {
+    /// Ends a stored batch: what is recorded from here on begins the next one.
+    pub(crate) fn seal(&mut self) {
         let events = std::mem::take(&mut self.events);
-        let (first, last) = (events.first()?, events.last()?);
+        let (Some(first), Some(last)) = (events.first(), events.last()) else { return };
         let bytes = encode_events(&events);
         self.run.execution.history_bytes += i64::try_from(bytes.len()).unwrap_or(i64::MAX);
-        Some(Chunk {
+        self.chunks.push(Chunk {
             first_event_id: first.event_id,
             next_event_id: last.event_id + 1,
             bytes,
             ends_with_start: last.event_type() == EventType::WorkflowTaskStarted,
-        })
+        });
     }
 
-    /// The wake row is rewritten only when a deadline became earlier, the run closed, or the row was used up.
+    /// The wake row is rewritten only when a deadline became earlier, the run closed, or the row was used up. One that
+    /// came too early is written again where it was, so that it comes once more.
     fn move_wake(&mut self, woken: bool) -> Option<WakeMove> {
         let from = Timestamp::from_nanos(self.run.execution.wake_at);
-        let to = if !self.run.is_open() {
-            Timestamp::from_nanos(self.run.execution.closed_at) + self.at.retention
-        } else if woken {
-            self.run.next_deadline()
-        } else {
-            self.earliest_touched()
+        let to = match self.run.is_open() {
+            false if woken || self.was_open => self.run.retained_until(self.at.retention),
+            false => return None,
+            true if woken => self.run.next_deadline(),
+            true => self.earliest_touched(),
         };
-        let stays = if woken || !self.run.is_open() { to == from } else { to >= or_max(from.as_nanos()) };
-        if stays {
+        if !woken && self.run.is_open() && to >= or_max(from.as_nanos()) {
             return None;
         }
         let to = if to == Timestamp::MAX { Timestamp::ZERO } else { to };

@@ -16,6 +16,8 @@ pub(crate) struct Lanes {
     lanes: BTreeMap<Version, Lane>,
     /// The first task of each lane that has a poller too.
     heads: BTreeMap<TaskKey, Version>,
+    /// How many lanes have a poller.
+    polled: usize,
 }
 
 #[derive(Default)]
@@ -29,6 +31,11 @@ impl Lanes {
     pub(crate) fn first_pair(&self) -> Option<(TaskKey, PollerId)> {
         let (key, version) = self.heads.first_key_value()?;
         Some((*key, self.first_poller(version)?))
+    }
+
+    /// Whether a poller waits that has no task of at most `level`.
+    pub(crate) fn hungry(&self, level: u8) -> bool {
+        self.polled > self.heads.len() || self.heads.last_key_value().is_some_and(|(head, _)| head.level > level)
     }
 
     /// The poller of `version` that waited longest.
@@ -55,7 +62,9 @@ impl Lanes {
     fn change(&mut self, version: &Version, change: impl FnOnce(&mut Lane) -> bool) {
         let lane = self.lanes.entry(version.clone()).or_default();
         let head = lane.head();
+        self.polled -= usize::from(!lane.pollers.is_empty());
         let changed = change(lane);
+        self.polled += usize::from(!lane.pollers.is_empty());
         debug_assert!(changed, "a name enters its lane once and leaves it once");
         if head != lane.head() {
             head.map(|key| self.heads.remove(&key));
@@ -88,6 +97,9 @@ impl Lanes {
         let count = heads.clone().count();
         if count != self.heads.len() || heads.any(|(key, version)| self.heads.get(&key) != Some(version)) {
             return Err("heads differ from the lanes".into());
+        }
+        if self.lanes.values().filter(|lane| !lane.pollers.is_empty()).count() != self.polled {
+            return Err("the count of lanes with pollers is wrong".into());
         }
         Ok(())
     }
@@ -123,6 +135,20 @@ mod tests {
         lanes.remove_poller(&blue, PollerId(9));
         lanes.remove_task(&Version::UNVERSIONED, key(2));
         assert_eq!(lanes.first_pair(), Some((key(3), PollerId(7))));
+    }
+
+    #[test]
+    fn a_poller_is_hungry_until_its_own_lane_has_a_task_that_may_go() {
+        let blue = Version::build("blue".into());
+        let mut lanes = Lanes::default();
+        lanes.add_task(&blue, key(1));
+        assert!(!lanes.hungry(3), "nobody waits");
+        lanes.add_poller(&Version::UNVERSIONED, PollerId(7));
+        assert!(lanes.hungry(3));
+        lanes.add_task(&Version::UNVERSIONED, key(2));
+        assert_eq!((lanes.hungry(3), lanes.hungry(2)), (false, true));
+        lanes.remove_poller(&Version::UNVERSIONED, PollerId(7));
+        assert!(!lanes.hungry(2));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The queue itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use mainspring_rt::Timestamp;
 
@@ -13,14 +13,15 @@ use crate::{
     seen::{PollerHistory, Seen},
     sources::{Scan, Sources},
     stats::{Level, Stats},
-    task::{Task, TaskKey, Version},
+    task::{Position, Task, TaskKey, Version},
     throttle::Throttle,
 };
 
 /// One task queue: tasks meet pollers.
 ///
 /// After every call that returns a [`Dispatch`] no dispatchable task is left beside a waiting poller that may take it,
-/// and no row is left unread that such a poller waits for. The rules:
+/// and no row is left unread that such a poller waits for, unless tasks of other versions that go before it fill the
+/// memory: versions that may be without workers for long want queues of their own. The rules:
 ///
 /// * A poller takes only tasks of its own [`Version`]; of two that wait, the one that arrived first is served first.
 /// * Tasks go by level, then age. Within one shard and version this order is kept strictly, and so are levels
@@ -40,6 +41,7 @@ pub struct Matcher<P> {
     lanes: Lanes,
     sources: Sources,
     throttle: Throttle,
+    rate: Option<f64>,
     history: PollerHistory,
     last_poll: Option<Timestamp>,
     added: Meter,
@@ -59,8 +61,8 @@ pub struct Dispatch<P> {
     pub matches: Vec<Match<P>>,
     /// Tasks past their deadline: delete the rows. History's own timer writes the event.
     pub expired: Vec<Task>,
-    /// Read these pages and answer each with [`scanned`](Matcher::scanned), or with [`forget`](Matcher::forget) of its
-    /// shard if it cannot be read: until then no further page is asked for.
+    /// Read these pages and answer each with [`scanned`](Matcher::scanned), or with
+    /// [`scan_failed`](Matcher::scan_failed): until then no further page is asked for.
     pub scans: Vec<Scan>,
     /// Answer these pollers with nothing.
     pub ended: Vec<P>,
@@ -89,48 +91,76 @@ pub enum Refused {
 impl<P> Matcher<P> {
     /// An empty queue. The caller then announces every shard that may hold rows for it.
     pub fn new(limits: Limits, now: Timestamp) -> Matcher<P> {
+        Matcher::with_ids_from(0, limits, now)
+    }
+
+    /// An empty queue in the place of one that was shut, whose [`ids_end`](Matcher::ids_end) is `first_id`: pollers
+    /// and scans of that one that are still about are then not taken for this one's.
+    pub fn with_ids_from(first_id: u64, limits: Limits, now: Timestamp) -> Matcher<P> {
         Matcher {
             limits,
             buffer: Buffer::default(),
             waiting: BTreeMap::new(),
             lanes: Lanes::default(),
-            sources: Sources::default(),
+            sources: Sources::with_tickets_from(first_id),
             throttle: Throttle::unlimited(),
+            rate: None,
             history: PollerHistory::default(),
             last_poll: None,
             added: Meter::new(now),
             dispatched: Meter::new(now),
             dispatched_since_round: 0,
-            next_poller: 0,
+            next_poller: first_id,
             now,
             shut: false,
         }
     }
 
-    /// A worker asks for a task. It may be among the matches already; its id is good for [`cancel`](Matcher::cancel)
-    /// either way.
+    /// Greater than every id given out so far.
+    pub fn ids_end(&self) -> u64 {
+        self.next_poller.max(self.sources.tickets_end())
+    }
+
+    /// Whether [`poll`](Matcher::poll) would let a worker in, for callers that want to keep the handle if not.
     ///
     /// # Errors
-    /// When the line is full or the queue was shut; the handle is dropped.
-    pub fn poll(&mut self, poll: Poll<P>, now: Timestamp) -> Result<(PollerId, Dispatch<P>), Refused> {
-        if self.shut {
-            return Err(Refused::Shut);
+    /// When the line is full or the queue was shut.
+    pub fn admits(&self) -> Result<(), Refused> {
+        match (self.shut, self.waiting.len() >= self.limits.pollers_max) {
+            (true, _) => Err(Refused::Shut),
+            (false, true) => Err(Refused::TooManyPollers),
+            (false, false) => Ok(()),
         }
-        if self.waiting.len() >= self.limits.pollers_max {
-            return Err(Refused::TooManyPollers);
-        }
+    }
+
+    /// A worker asks for a task. It may be among the matches already; its id is good for [`cancel`](Matcher::cancel)
+    /// either way. A worker that names a `rate` sets the queue's, as [`set_rate`](Matcher::set_rate) does; one that
+    /// names none leaves it.
+    ///
+    /// # Errors
+    /// As [`admits`](Matcher::admits); the handle is dropped.
+    pub fn poll(
+        &mut self,
+        poll: Poll<P>,
+        rate: Option<f64>,
+        now: Timestamp,
+    ) -> Result<(PollerId, Dispatch<P>), Refused> {
+        self.admits()?;
         self.advance(now);
+        if rate.is_some() {
+            self.change_rate(rate);
+        }
         let id = PollerId(self.next_poller);
         self.next_poller += 1;
-        self.history.record(poll.identity, poll.version.clone(), self.now);
+        self.history.record(poll.identity, poll.version.clone(), rate, self.now);
         self.last_poll = Some(self.now);
         self.line_up(Poller { id, handle: poll.handle, version: poll.version, arrived: self.now });
         Ok((id, self.dispatch()))
     }
 
-    /// A client went away. True if its poller was still in the line; else someone has reserved it and will find out.
-    pub fn cancel(&mut self, id: PollerId, now: Timestamp) -> bool {
-        self.take_poller(id, self.now.max(now)).is_some()
+    /// A client went away. Its poller, if that was still in the line; else someone has reserved it and will find out.
+    pub fn cancel(&mut self, id: PollerId, now: Timestamp) -> Option<Poller<P>> {
+        self.take_poller(id, self.now.max(now))
     }
 
     /// Takes a poller for a task that is about to be committed and has no row yet: the same poller that would get it
@@ -174,24 +204,42 @@ impl<P> Matcher<P> {
         self.dispatch()
     }
 
-    /// A shard was loaded and may have rows, of which none are known here.
-    pub fn announce(&mut self, shard: u16, now: Timestamp) -> Dispatch<P> {
+    /// Shards were loaded and may have rows, of which none are known here.
+    pub fn announce(&mut self, shards: impl IntoIterator<Item = u16>, now: Timestamp) -> Dispatch<P> {
         self.advance(now);
         if self.shut {
             return Dispatch::nothing();
         }
-        self.drop_tasks(shard);
-        self.sources.announce(shard);
+        for shard in shards {
+            self.drop_tasks(shard);
+            self.sources.announce(shard);
+        }
         self.dispatch()
     }
 
-    /// A shard was lost, or cannot be read: its tasks leave memory and nobody waits for its rows, until it is announced
-    /// again.
+    /// A shard was lost: its tasks leave memory and nobody waits for its rows, until it is announced again.
     pub fn forget(&mut self, shard: u16, now: Timestamp) -> Dispatch<P> {
         self.advance(now);
         self.drop_tasks(shard);
         self.sources.forget(shard);
         self.dispatch()
+    }
+
+    /// Whether anything was heard of the shard since it was last forgotten.
+    pub fn knows(&self, shard: u16) -> bool {
+        self.sources.knows(shard)
+    }
+
+    /// A page could not be read. True if the shard is forgotten for that, so that the others go on: the caller is to
+    /// announce it again in a while. A page that is out of date is ignored.
+    pub fn scan_failed(&mut self, scan: &Scan, now: Timestamp) -> (bool, Dispatch<P>) {
+        let current = self.sources.is_under_way(scan);
+        if current {
+            self.drop_tasks(scan.shard);
+            self.sources.forget(scan.shard);
+        }
+        self.advance(now);
+        (current, self.dispatch())
     }
 
     /// A page was read: `rows` in order, and whether the shard has more after them. A page that is out of date is
@@ -211,7 +259,7 @@ impl<P> Matcher<P> {
     /// Limits dispatch to so many tasks per second, with a burst of one second's worth; 0 stops it.
     pub fn set_rate(&mut self, per_second: Option<f64>, now: Timestamp) -> Dispatch<P> {
         self.advance(now);
-        self.throttle.set(per_second, self.now);
+        self.change_rate(per_second);
         self.dispatch()
     }
 
@@ -239,6 +287,26 @@ impl<P> Matcher<P> {
     /// When a poller was last seen here: now if one waits, else when the last one came or left.
     pub fn last_poll(&self, now: Timestamp) -> Option<Timestamp> {
         if self.waiting.is_empty() { self.last_poll } else { Some(now) }
+    }
+
+    /// Pollers in the line.
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// The limit that [`poll`](Matcher::poll) or [`set_rate`](Matcher::set_rate) last set.
+    pub fn rate(&self) -> Option<f64> {
+        self.rate
+    }
+
+    /// The shards that may have rows beyond those in memory, and after which place.
+    pub fn unread(&self) -> impl Iterator<Item = (u16, Position)> {
+        self.sources.unread()
+    }
+
+    /// The shards with rows that nobody was handed: whoever shuts the queue announces them to the next one.
+    pub fn shards(&self) -> BTreeSet<u16> {
+        self.buffer.iter().map(|task| task.key.shard).chain(self.unread().map(|(shard, _)| shard)).collect()
     }
 
     /// Counts and rates.
@@ -339,7 +407,10 @@ impl<P> Matcher<P> {
         let Some(level) = self.sources.unread_level() else { return false };
         let ready = self.buffer.up_to(level);
         let low = ready.tasks <= self.limits.refill_at && ready.bytes <= self.limits.bytes_max / 10;
-        low || self.dispatched_since_round >= self.limits.round_rows()
+        // What is in memory may all be of versions without pollers. Half the bytes, for a full memory is never quite
+        // full, and must not be read into over and over.
+        let room = ready.tasks < self.limits.tasks_max && ready.bytes <= self.limits.bytes_max / 2;
+        low || (room && self.lanes.hungry(level)) || self.dispatched_since_round >= self.limits.round_rows()
     }
 
     fn hold(&mut self, task: Task) {
@@ -379,6 +450,11 @@ impl<P> Matcher<P> {
         self.lanes.remove_poller(&poller.version, id);
         self.last_poll = Some(now);
         Some(poller)
+    }
+
+    fn change_rate(&mut self, per_second: Option<f64>) {
+        self.rate = per_second;
+        self.throttle.set(per_second, self.now);
     }
 
     fn advance(&mut self, now: Timestamp) {

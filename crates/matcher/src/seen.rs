@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// A worker that polled within the last five minutes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Seen {
     /// Its name for itself.
     pub identity: Arc<str>,
@@ -21,19 +21,28 @@ pub struct Seen {
     pub version: Version,
     /// When it last polled.
     pub last_access: Timestamp,
+    /// The tasks per second that it last asked for at most.
+    pub rate: Option<f64>,
 }
 
 /// The latest [`IDENTITIES_MAX`] identities.
 #[derive(Default)]
 pub(crate) struct PollerHistory {
-    by_identity: BTreeMap<Arc<str>, (Timestamp, Version)>,
+    by_identity: BTreeMap<Arc<str>, LastPoll>,
     by_time: BTreeSet<(Timestamp, Arc<str>)>,
 }
 
+struct LastPoll {
+    at: Timestamp,
+    version: Version,
+    rate: Option<f64>,
+}
+
 impl PollerHistory {
-    pub(crate) fn record(&mut self, identity: Arc<str>, version: Version, now: Timestamp) {
-        if let Some((before, _)) = self.by_identity.insert(identity.clone(), (now, version)) {
-            self.by_time.remove(&(before, identity.clone()));
+    pub(crate) fn record(&mut self, identity: Arc<str>, version: Version, rate: Option<f64>, now: Timestamp) {
+        let poll = LastPoll { at: now, version, rate };
+        if let Some(before) = self.by_identity.insert(identity.clone(), poll) {
+            self.by_time.remove(&(before.at, identity.clone()));
         }
         self.by_time.insert((now, identity));
         while let Some((oldest, identity)) = self.by_time.first() {
@@ -47,12 +56,13 @@ impl PollerHistory {
 
     /// By identity.
     pub(crate) fn list(&self, now: Timestamp) -> Vec<Seen> {
-        let fresh = self.by_identity.iter().filter(|(_, (last_access, _))| *last_access + IDENTITY_TTL > now);
+        let fresh = self.by_identity.iter().filter(|(_, last)| last.at + IDENTITY_TTL > now);
         fresh
-            .map(|(identity, (last_access, version))| Seen {
+            .map(|(identity, last)| Seen {
                 identity: identity.clone(),
-                version: version.clone(),
-                last_access: *last_access,
+                version: last.version.clone(),
+                last_access: last.at,
+                rate: last.rate,
             })
             .collect()
     }
@@ -73,12 +83,12 @@ mod tests {
     #[test]
     fn an_identity_is_listed_for_five_minutes_after_its_last_poll() {
         let mut history = PollerHistory::default();
-        history.record("a".into(), Version::UNVERSIONED, at(0));
-        history.record("b".into(), Version::UNVERSIONED, at(10));
-        history.record("a".into(), Version::UNVERSIONED, at(20));
+        history.record("a".into(), Version::UNVERSIONED, None, at(0));
+        history.record("b".into(), Version::UNVERSIONED, None, at(10));
+        history.record("a".into(), Version::UNVERSIONED, None, at(20));
         assert_eq!(identities(&history, at(30)), [("a".into(), at(20)), ("b".into(), at(10))]);
         assert_eq!(identities(&history, at(310)), [("a".into(), at(20))]);
-        history.record("c".into(), Version::UNVERSIONED, at(400));
+        history.record("c".into(), Version::UNVERSIONED, None, at(400));
         assert_eq!(history.by_identity.len(), 1);
     }
 
@@ -89,6 +99,7 @@ mod tests {
             history.record(
                 format!("{n:05}").into(),
                 Version::UNVERSIONED,
+                None,
                 at(0) + std::time::Duration::from_nanos(n as u64),
             );
         }

@@ -49,6 +49,16 @@ struct UnderWay {
 const NOTHING_STORED: Source = Source { cursor: Position::START, more: false, scan: None };
 
 impl Sources {
+    /// Gives out tickets of at least `first`.
+    pub(crate) fn with_tickets_from(first: u64) -> Sources {
+        Sources { next_ticket: first, ..Sources::default() }
+    }
+
+    /// Greater than every ticket given out.
+    pub(crate) fn tickets_end(&self) -> u64 {
+        self.next_ticket
+    }
+
     /// The shard may have rows, none of them read.
     pub(crate) fn announce(&mut self, shard: u16) {
         self.change(shard, |source| *source = Source { more: true, ..NOTHING_STORED });
@@ -58,6 +68,11 @@ impl Sources {
     pub(crate) fn forget(&mut self, shard: u16) {
         self.change(shard, |source| *source = NOTHING_STORED);
         self.by_shard.remove(&shard);
+    }
+
+    /// Whether the shard announced itself, or offered a row, since it was last forgotten.
+    pub(crate) fn knows(&self, shard: u16) -> bool {
+        self.by_shard.contains_key(&shard)
     }
 
     /// A row was committed. True if it is to be held in memory: nothing unread goes before it in its own shard.
@@ -84,6 +99,11 @@ impl Sources {
         self.by_shard.get(&shard).map_or(Position::START, |source| source.cursor)
     }
 
+    /// The sources with more, those furthest behind first, and how far they have been read.
+    pub(crate) fn unread(&self) -> impl Iterator<Item = (u16, Position)> {
+        self.unread.iter().map(|&(cursor, shard)| (shard, cursor))
+    }
+
     /// The lowest level of which an unread row may be; `None` when all has been read.
     pub(crate) fn unread_level(&self) -> Option<u8> {
         self.unread.first().map(|(cursor, _)| cursor.level)
@@ -105,18 +125,24 @@ impl Sources {
     }
 
     fn begin_scan(&mut self, shard: u16, after: Position, limit: usize) -> Scan {
-        self.next_ticket += 1;
         let ticket = self.next_ticket;
+        self.next_ticket += 1;
         self.change(shard, |source| source.scan = Some(UnderWay { ticket, missed: None }));
         Scan { shard, after, limit, ticket }
     }
 
+    /// Whether the scan's answer is still wanted.
+    pub(crate) fn is_under_way(&self, scan: &Scan) -> bool {
+        self.under_way(scan).is_some()
+    }
+
+    fn under_way(&self, scan: &Scan) -> Option<UnderWay> {
+        self.by_shard.get(&scan.shard)?.scan.filter(|at| at.ticket == scan.ticket)
+    }
+
     /// A scan came back, its last row at `end`. Moves the cursor; true if the rows up to the cursor are to be taken.
     pub(crate) fn finish_scan(&mut self, scan: &Scan, end: Position, more: bool) -> bool {
-        let source = self.by_shard.get(&scan.shard);
-        let Some(under_way) = source.and_then(|source| source.scan).filter(|at| at.ticket == scan.ticket) else {
-            return false;
-        };
+        let Some(under_way) = self.under_way(scan) else { return false };
         self.change(scan.shard, |source| {
             *source = match under_way.missed {
                 None => Source { cursor: end, more, scan: None },

@@ -1,10 +1,13 @@
 //! Ordered keys and fenced, atomic batches in sequence: all that the rest of the server knows of a disk.
 //!
-//! An engine knows keys and bytes, not workflows. The record layout (keys, row encodings) lives once, in `keys` and
-//! `record` (both to come). Every engine passes [`conformance`]. Start reading at [`Store`].
+//! An engine knows keys and bytes, not workflows. The record layout lives once, in [`keys`], [`record`] and [`run`]. Every
+//! engine passes [`conformance`]. Start reading at [`Store`].
 
 pub mod conformance;
+pub mod keys;
 pub mod memory;
+pub mod record;
+pub mod run;
 mod sequence;
 pub mod sqlite;
 

@@ -23,6 +23,7 @@ use mainspring_rt::Timestamp;
 use prost::Message;
 
 use crate::{
+    buffer,
     input::{ActivityInput, ActivityTarget, StartTask, TaskKind, TaskRef},
     limits::SPAN_MAX,
     outcome::{Rejected, Reply, StartedActivity, TaskIntent},
@@ -56,7 +57,10 @@ pub(crate) fn schedule(
     let retry_policy = retry::with_defaults(a.retry_policy.clone());
     retry::validate(&retry_policy).map_err(|why| {
         let which = format!("ActivityId={} ActivityType={}", a.activity_id, type_name(&a));
-        Refusal::new(Cause::BadScheduleActivityAttributes, format!("invalid ActivityRetryPolicy on ScheduleActivityTaskCommand: {why}. {which}"))
+        Refusal::new(
+            Cause::BadScheduleActivityAttributes,
+            format!("invalid ActivityRetryPolicy on ScheduleActivityTaskCommand: {why}. {which}"),
+        )
     })?;
     if input_bytes(a.input.as_ref()) > t.at.limits.blob_bytes_max {
         let message = "ScheduleActivityTaskCommandAttributes.Input exceeds size limit.";
@@ -64,7 +68,10 @@ pub(crate) fn schedule(
     }
     if t.run.activities.len() >= t.at.limits.pending_activities_max {
         let max = t.at.limits.pending_activities_max;
-        let message = format!("the number of pending activities, {}, has reached the per-workflow limit of {max}", t.run.activities.len());
+        let message = format!(
+            "the number of pending activities, {}, has reached the per-workflow limit of {max}",
+            t.run.activities.len()
+        );
         return Err(Refusal::new(Cause::PendingActivitiesLimitExceeded, message));
     }
     if t.run.activity_by_id(&a.activity_id).is_some() {
@@ -85,7 +92,9 @@ fn check(t: &Transition<'_>, a: &ScheduleActivityTaskCommandAttributes) -> Resul
     let which = format!("ActivityId={id} ActivityType={kind}");
     let queue = a.task_queue.as_ref().map(|queue| queue.name.as_str()).unwrap_or_default();
     if queue.is_empty() {
-        return Err(format!("invalid TaskQueue on ScheduleActivityTaskCommand: taskQueue is not set. {which} TaskQueue="));
+        return Err(format!(
+            "invalid TaskQueue on ScheduleActivityTaskCommand: taskQueue is not set. {which} TaskQueue="
+        ));
     }
     if id.is_empty() {
         return Err(format!("ActivityId is not set on ScheduleActivityTaskCommand. ActivityType={kind}"));
@@ -95,7 +104,11 @@ fn check(t: &Transition<'_>, a: &ScheduleActivityTaskCommandAttributes) -> Resul
     }
     for (name, value) in [("ActivityId", id.as_str()), ("ActivityType", kind), ("TaskQueue", queue)] {
         if value.len() > t.at.limits.id_bytes_max {
-            return Err(format!("{name} on ScheduleActivityTaskCommand exceeds length limit. {which} Length={} Limit={}", value.len(), t.at.limits.id_bytes_max));
+            return Err(format!(
+                "{name} on ScheduleActivityTaskCommand exceeds length limit. {which} Length={} Limit={}",
+                value.len(),
+                t.at.limits.id_bytes_max
+            ));
         }
     }
     let spans = [
@@ -106,11 +119,17 @@ fn check(t: &Transition<'_>, a: &ScheduleActivityTaskCommandAttributes) -> Resul
     ];
     for (name, span) in spans {
         if is_negative(span.as_ref()) {
-            return Err(format!("invalid {name} for ScheduleActivityTaskCommand: negative duration. {which} {name}={span:?}"));
+            return Err(format!(
+                "invalid {name} for ScheduleActivityTaskCommand: negative duration. {which} {name}={span:?}"
+            ));
         }
     }
-    if from_duration(a.schedule_to_close_timeout.as_ref()).is_zero() && from_duration(a.start_to_close_timeout.as_ref()).is_zero() {
-        return Err(format!("A valid StartToClose or ScheduleToCloseTimeout is not set on ScheduleActivityTaskCommand. {which}"));
+    if from_duration(a.schedule_to_close_timeout.as_ref()).is_zero()
+        && from_duration(a.start_to_close_timeout.as_ref()).is_zero()
+    {
+        return Err(format!(
+            "A valid StartToClose or ScheduleToCloseTimeout is not set on ScheduleActivityTaskCommand. {which}"
+        ));
     }
     Ok(())
 }
@@ -135,7 +154,11 @@ fn scheduled_attributes(
     let to_close = within(from_duration(a.schedule_to_close_timeout.as_ref()), run_timeout);
     let to_start = within(from_duration(a.schedule_to_start_timeout.as_ref()), to_close);
     let start_to_close = within(from_duration(a.start_to_close_timeout.as_ref()), to_close);
-    let heartbeat = from_duration(a.heartbeat_timeout.as_ref()).min(if start_to_close.is_zero() { SPAN_MAX } else { start_to_close });
+    let heartbeat = from_duration(a.heartbeat_timeout.as_ref()).min(if start_to_close.is_zero() {
+        SPAN_MAX
+    } else {
+        start_to_close
+    });
     ActivityTaskScheduledEventAttributes {
         activity_id: a.activity_id,
         activity_type: a.activity_type,
@@ -166,7 +189,7 @@ fn dispatch(t: &mut Transition<'_>, scheduled_event_id: i64) {
         namespace_id: t.run.fixed.namespace_id.clone(),
         queue,
         sticky: false,
-        level: level(if priority_key == 0 { t.run.fixed.priority_key } else { priority_key }),
+        level: level(if priority_key == 0 { t.run.fixed.priority_key() } else { priority_key }),
         expires,
     };
     t.dispatch(intent);
@@ -183,29 +206,37 @@ pub(crate) fn request_cancel(
     t: &mut Transition<'_>,
     context: &Context<'_>,
     a: &RequestCancelActivityTaskCommandAttributes,
+    extras: Extras,
     out: &mut Commands,
 ) -> Result<(), Refusal> {
     let scheduled_event_id = a.scheduled_event_id;
     if scheduled_event_id <= 0 {
-        return Err(Refusal::new(Cause::BadRequestCancelActivityAttributes, "ScheduledEventId is not set on RequestCancelActivityTaskCommand."));
+        return Err(Refusal::new(
+            Cause::BadRequestCancelActivityAttributes,
+            "ScheduledEventId is not set on RequestCancelActivityTaskCommand.",
+        ));
     }
     let Some(activity) = t.run.activities.get(&scheduled_event_id).cloned() else {
         // Its end is held back or was just recorded: the worker could not know.
-        let known = scheduled_event_id < t.run.execution.next_event_id;
+        let mut unseen = t.run.buffered.iter().map(|event| &**event).chain(t.events());
+        let known = unseen.any(|event| buffer::closes(event, scheduled_event_id));
         let message = format!("ACTIVITY_UNKNOWN: ScheduledEventID: {scheduled_event_id}");
         return if known { Ok(()) } else { Err(Refusal::new(Cause::BadRequestCancelActivityAttributes, message)) };
     };
     if activity.cancel_requested_event_id != 0 {
         return Ok(());
     }
-    let cancel_event_id = t.record(Attributes::ActivityTaskCancelRequestedEventAttributes(ActivityTaskCancelRequestedEventAttributes {
+    let requested = ActivityTaskCancelRequestedEventAttributes {
         scheduled_event_id,
         workflow_task_completed_event_id: context.completed_event_id,
-    }));
+    };
+    let cancel_event_id = t.record_with(Attributes::ActivityTaskCancelRequestedEventAttributes(requested), extras);
     if !activity.is_started() {
         t.undispatch(TaskKind::Activity, scheduled_event_id);
         t.record(Attributes::ActivityTaskCanceledEventAttributes(ActivityTaskCanceledEventAttributes {
-            details: Some(Payloads { payloads: vec![mainspring_api::v1::Payload::new("json/plain", b"\"ACTIVITY_ID_NOT_STARTED\"")] }),
+            details: Some(Payloads {
+                payloads: vec![mainspring_api::v1::Payload::new("json/plain", b"\"ACTIVITY_ID_NOT_STARTED\"")],
+            }),
             latest_cancel_requested_event_id: cancel_event_id,
             scheduled_event_id,
             ..Default::default()
@@ -222,7 +253,11 @@ pub(crate) fn start(t: &mut Transition<'_>, start: &StartTask) -> Result<Reply, 
     if activity.is_started() {
         let repeated = activity.request_id == start.request_id;
         let activity = activity.clone();
-        return if repeated { Ok(Reply::ActivityTask(Box::new(started(t.run, activity)))) } else { Err(Rejected::TaskOutdated) };
+        return if repeated {
+            Ok(Reply::ActivityTask(Box::new(started(t.run, activity))))
+        } else {
+            Err(Rejected::TaskOutdated)
+        };
     }
     begin(t, start.task.event_id, &start.request_id, &start.identity)
         .map(|started| Reply::ActivityTask(Box::new(started)))
@@ -230,7 +265,12 @@ pub(crate) fn start(t: &mut Transition<'_>, start: &StartTask) -> Result<Reply, 
 }
 
 /// Marks the attempt started; that is no event.
-pub(crate) fn begin(t: &mut Transition<'_>, scheduled_event_id: i64, request_id: &str, identity: &str) -> Option<StartedActivity> {
+pub(crate) fn begin(
+    t: &mut Transition<'_>,
+    scheduled_event_id: i64,
+    request_id: &str,
+    identity: &str,
+) -> Option<StartedActivity> {
     let now = t.now();
     let activity = change(t, scheduled_event_id)?;
     activity.started_at = now;
@@ -243,7 +283,12 @@ pub(crate) fn begin(t: &mut Transition<'_>, scheduled_event_id: i64, request_id:
 }
 
 fn started(run: &Run, activity: Arc<Activity>) -> StartedActivity {
-    let task = TaskRef { run: run.number, kind: TaskKind::Activity, event_id: activity.scheduled_event_id, stamp: activity.stamp };
+    let task = TaskRef {
+        run: run.number,
+        kind: TaskKind::Activity,
+        event_id: activity.scheduled_event_id,
+        stamp: activity.stamp,
+    };
     StartedActivity { task, fixed: run.fixed.clone(), activity, next_event_id: run.execution.next_event_id }
 }
 
@@ -261,7 +306,11 @@ pub(crate) fn undelivered(t: &mut Transition<'_>, task: &TaskRef) -> Result<(), 
 }
 
 /// What a worker or client says of an activity.
-pub(crate) fn respond(t: &mut Transition<'_>, target: &ActivityTarget, input: &ActivityInput) -> Result<Reply, Rejected> {
+pub(crate) fn respond(
+    t: &mut Transition<'_>,
+    target: &ActivityTarget,
+    input: &ActivityInput,
+) -> Result<Reply, Rejected> {
     if !t.run.is_open() {
         return Err(Rejected::Closed);
     }
@@ -273,10 +322,10 @@ pub(crate) fn respond(t: &mut Transition<'_>, target: &ActivityTarget, input: &A
             Ok(Reply::Done)
         }
         ActivityInput::Fail { failure, last_heartbeat_details, identity } => {
-            if last_heartbeat_details.is_some() {
-                if let Some(activity) = change(t, activity.scheduled_event_id) {
-                    activity.heartbeat_details = last_heartbeat_details.clone();
-                }
+            if last_heartbeat_details.is_some()
+                && let Some(activity) = change(t, activity.scheduled_event_id)
+            {
+                activity.heartbeat_details = last_heartbeat_details.clone();
             }
             fail(t, &activity, failure, identity);
             Ok(Reply::Done)
@@ -353,7 +402,12 @@ fn fail(t: &mut Transition<'_>, activity: &Activity, failure: &Failure, identity
     task::schedule(t);
 }
 
-fn cancel(t: &mut Transition<'_>, activity: &Activity, details: Option<&Payloads>, identity: &str) -> Result<Reply, Rejected> {
+fn cancel(
+    t: &mut Transition<'_>,
+    activity: &Activity,
+    details: Option<&Payloads>,
+    identity: &str,
+) -> Result<Reply, Rejected> {
     if activity.cancel_requested_event_id == 0 {
         return Err(Rejected::CancelNotRequested);
     }
@@ -387,7 +441,8 @@ fn retry_or_stop(t: &mut Transition<'_>, activity: &Activity, failure: &Failure)
     if activity.cancel_requested_event_id != 0 {
         return Err(RetryState::CancelRequested);
     }
-    let decision = retry::decide(activity.retry_policy.as_ref(), activity.attempt, failure, t.at.now, activity.expires_at());
+    let decision =
+        retry::decide(activity.retry_policy.as_ref(), activity.attempt, failure, t.at.now, activity.expires_at());
     let interval = match decision {
         Decision::After(interval) => interval,
         Decision::Stop(state) => return Err(state),
@@ -427,6 +482,10 @@ pub(crate) fn act_if_due(t: &mut Transition<'_>, scheduled_event_id: i64) {
         if activity.dispatched {
             return time_out(t, &activity, TimeoutType::ScheduleToStart);
         }
+        // A retry that comes late has its whole time to be started all the same.
+        if let Some(activity) = change(t, scheduled_event_id) {
+            activity.attempt_scheduled_at = now.as_nanos();
+        }
         return dispatch(t, scheduled_event_id);
     }
     let overdue = activity.started_at.saturating_add(activity.start_to_close) <= now.as_nanos();
@@ -445,7 +504,11 @@ fn time_out(t: &mut Transition<'_>, activity: &Activity, kind: TimeoutType) {
         _ => RetryState::NonRetryableFailure,
     };
     let started_event_id = if activity.is_started() { record_started(t, activity) } else { 0 };
-    let failure = if kind == TimeoutType::ScheduleToClose { with_cause(failure, activity) } else { end_of_retries(failure, activity, retry_state) };
+    let failure = if kind == TimeoutType::ScheduleToClose {
+        with_cause(failure, activity)
+    } else {
+        end_of_retries(failure, activity, retry_state)
+    };
     t.record(Attributes::ActivityTaskTimedOutEventAttributes(ActivityTaskTimedOutEventAttributes {
         failure: Some(failure),
         scheduled_event_id: activity.scheduled_event_id,
@@ -515,7 +578,8 @@ fn truncated(failure: &Failure, bytes_max: usize, message: &str) -> Failure {
         failure_info: failure.failure_info.clone().filter(|_| failure_info_bytes(failure) < bytes_max / 4),
         ..Failure::default()
     };
-    let non_retryable = matches!(&failure.failure_info, Some(FailureInfo::ApplicationFailureInfo(info)) if info.non_retryable);
+    let non_retryable =
+        matches!(&failure.failure_info, Some(FailureInfo::ApplicationFailureInfo(info)) if info.non_retryable);
     Failure {
         message: cut(message),
         source: "Server".to_owned(),

@@ -9,12 +9,9 @@ use mainspring_api::v1::{
 
 use crate::{
     input::CompleteWorkflowTask,
+    state::Run,
     transition::{Extras, Transition},
-    workflow::{
-        activity, cancel, child, close,
-        continue_as_new::{self, FollowUp},
-        external, properties, timer,
-    },
+    workflow::{activity, cancel, child, close, continue_as_new, external, properties, timer},
 };
 
 /// What the commands of a completion asked for beside their events.
@@ -24,8 +21,6 @@ pub(crate) struct Commands {
     pub(crate) eager_activities: Vec<i64>,
     /// An activity ended without ever running: the workflow has to see it.
     pub(crate) cancelled_unstarted_activity: bool,
-    /// The workflow continued as new.
-    pub(crate) follow_up: Option<FollowUp>,
 }
 
 /// Why a command, and with it the whole completion, is refused.
@@ -63,6 +58,17 @@ pub(crate) struct Context<'c> {
     pub(crate) first_new_event_id: i64,
 }
 
+impl Context<'_> {
+    /// Name and id of the namespace that a command names; empty is the run's own. An unknown one has no id: whoever
+    /// sends there learns it from the answer.
+    pub(crate) fn namespace(&self, run: &Run, name: &str) -> (String, String) {
+        if name.is_empty() || name == run.fixed.namespace {
+            return (run.fixed.namespace.clone(), run.fixed.namespace_id.clone());
+        }
+        (name.to_owned(), self.namespaces.get(name).cloned().unwrap_or_default())
+    }
+}
+
 /// Runs the commands in order; the first refusal ends it.
 pub(crate) fn run_all(t: &mut Transition<'_>, input: &CompleteWorkflowTask) -> Result<Commands, Refusal> {
     let completed_event_id = t.run.execution.next_event_id - 1;
@@ -79,28 +85,36 @@ pub(crate) fn run_all(t: &mut Transition<'_>, input: &CompleteWorkflowTask) -> R
 }
 
 fn run(t: &mut Transition<'_>, context: &Context<'_>, command: &Command, out: &mut Commands) -> Result<(), Refusal> {
-    let extras = Extras { user_metadata: command.user_metadata.clone(), ..Extras::default() };
+    let extras = Extras {
+        user_metadata: command.user_metadata.clone(),
+        event_group_markers: command.event_group_markers.clone(),
+        ..Extras::default()
+    };
     let Some(attributes) = command.attributes.clone() else {
-        return Err(Refusal::new(missing_cause(command.command_type()), format!("{} is not set.", attributes_name(command.command_type()))));
+        return Err(Refusal::new(
+            missing_cause(command.command_type()),
+            format!("{} is not set.", attributes_name(command.command_type())),
+        ));
     };
     match attributes {
         C::ScheduleActivityTaskCommandAttributes(a) => activity::schedule(t, context, a, extras, out),
-        C::RequestCancelActivityTaskCommandAttributes(a) => activity::request_cancel(t, context, &a, out),
+        C::RequestCancelActivityTaskCommandAttributes(a) => activity::request_cancel(t, context, &a, extras, out),
         C::StartTimerCommandAttributes(a) => timer::start(t, context, a, extras),
-        C::CancelTimerCommandAttributes(a) => timer::cancel(t, context, &a),
+        C::CancelTimerCommandAttributes(a) => timer::cancel(t, context, &a, extras),
         C::RecordMarkerCommandAttributes(a) => properties::record_marker(t, context, a, extras),
-        C::UpsertWorkflowSearchAttributesCommandAttributes(a) => properties::upsert_search_attributes(t, context, a),
-        C::ModifyWorkflowPropertiesCommandAttributes(a) => properties::modify_memo(t, context, a),
-        C::StartChildWorkflowExecutionCommandAttributes(a) => child::initiate(t, context, a, extras),
-        C::SignalExternalWorkflowExecutionCommandAttributes(a) => external::initiate_signal(t, context, a),
-        C::RequestCancelExternalWorkflowExecutionCommandAttributes(a) => external::initiate_cancel(t, context, a),
-        C::CompleteWorkflowExecutionCommandAttributes(a) => close::complete(t, context, a),
-        C::FailWorkflowExecutionCommandAttributes(a) => close::fail(t, context, a),
-        C::CancelWorkflowExecutionCommandAttributes(a) => cancel::close(t, context, a),
-        C::ContinueAsNewWorkflowExecutionCommandAttributes(a) => {
-            out.follow_up = Some(continue_as_new::close(t, context, a)?);
-            Ok(())
+        C::UpsertWorkflowSearchAttributesCommandAttributes(a) => {
+            properties::upsert_search_attributes(t, context, a, extras)
         }
+        C::ModifyWorkflowPropertiesCommandAttributes(a) => properties::modify_memo(t, context, a, extras),
+        C::StartChildWorkflowExecutionCommandAttributes(a) => child::initiate(t, context, a, extras),
+        C::SignalExternalWorkflowExecutionCommandAttributes(a) => external::initiate_signal(t, context, a, extras),
+        C::RequestCancelExternalWorkflowExecutionCommandAttributes(a) => {
+            external::initiate_cancel(t, context, a, extras)
+        }
+        C::CompleteWorkflowExecutionCommandAttributes(a) => close::complete(t, context, a, extras),
+        C::FailWorkflowExecutionCommandAttributes(a) => close::fail(t, context, a, extras),
+        C::CancelWorkflowExecutionCommandAttributes(a) => cancel::close(t, context, a, extras),
+        C::ContinueAsNewWorkflowExecutionCommandAttributes(a) => continue_as_new::close(t, context, a, extras),
         C::ProtocolMessageCommandAttributes(_) => {
             Err(Refusal::new(Cause::BadUpdateWorkflowExecutionMessage, "updates are not supported by this server yet"))
         }

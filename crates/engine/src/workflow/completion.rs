@@ -18,7 +18,6 @@ use crate::{
     workflow::{
         activity,
         command::{self, Commands, Refusal},
-        continue_as_new::FollowUp,
         task::{self, Failed},
         terminate,
     },
@@ -27,17 +26,11 @@ use crate::{
 /// The request id of a workflow task that is started with the completion of the one before.
 const INLINE_REQUEST_ID: &str = "request-from-RespondWorkflowTaskCompleted";
 
-/// What the completion leaves: a reply, and the run that follows if the workflow continued as new.
-pub(crate) struct Completed {
-    pub(crate) reply: Reply,
-    pub(crate) follow_up: Option<FollowUp>,
-}
-
 /// Completes the task that the token names.
 ///
 /// # Errors
 /// The token is outdated, or the commands are in an impossible order: nothing is written.
-pub(crate) fn complete(t: &mut Transition<'_>, input: &CompleteWorkflowTask) -> Result<Completed, Rejected> {
+pub(crate) fn complete(t: &mut Transition<'_>, input: &CompleteWorkflowTask) -> Result<Reply, Rejected> {
     let task = task::by_token(t.run, &input.token)?;
     check_sequence(&input.commands)?;
     if is_overdue_heartbeat(t, &task, input) {
@@ -81,22 +74,19 @@ fn record_completed(t: &mut Transition<'_>, input: &CompleteWorkflowTask) {
         binary_checksum: input.binary_checksum.clone(),
         worker_version: input.worker_version.clone(),
         sdk_metadata: input.sdk_metadata.clone(),
-        metering_metadata: input.metering_metadata.clone(),
+        metering_metadata: input.metering_metadata,
         ..Default::default()
     }));
     t.run.execution.task_attempt = 1;
-    t.run.execution.sticky = input
-        .sticky
-        .as_ref()
-        .map(|(queue, span)| Sticky { queue: queue.clone(), schedule_to_start: nanos(*span) });
+    t.run.execution.sticky =
+        input.sticky.as_ref().map(|(queue, span)| Sticky { queue: queue.clone(), schedule_to_start: nanos(*span) });
 }
 
-fn finish(t: &mut Transition<'_>, input: &CompleteWorkflowTask, task: &WorkflowTask, commands: Commands) -> Completed {
+fn finish(t: &mut Transition<'_>, input: &CompleteWorkflowTask, task: &WorkflowTask, commands: Commands) -> Reply {
     t.run.execution.close_attempted = false;
     let activities = eager(t, input, &commands);
     if !t.run.is_open() {
-        let reply = CompletedWorkflowTask { activities, ..Default::default() };
-        return Completed { reply: Reply::Completed(Box::new(reply)), follow_up: commands.follow_up };
+        return replied(CompletedWorkflowTask { activities, ..Default::default() });
     }
     let held = t.flush();
     let next_task = if held || input.force_new_task || commands.cancelled_unstarted_activity {
@@ -164,12 +154,7 @@ fn heartbeat_timeout() -> RefusedCompletion {
 }
 
 /// No command of the task takes effect; the task fails, and some refusals end the workflow.
-fn refuse(
-    t: &mut Transition<'_>,
-    before: Run,
-    task: &WorkflowTask,
-    refusal: Refusal,
-) -> Result<Completed, Rejected> {
+fn refuse(t: &mut Transition<'_>, before: Run, task: &WorkflowTask, refusal: Refusal) -> Result<Reply, Rejected> {
     let message = refusal.text();
     let attempt = task.attempt;
     t.restart(before);
@@ -183,9 +168,7 @@ fn refuse(
         t.flush();
         terminate::by_server(t, &message);
     } else {
-        if refusal.cause == Cause::UnhandledCommand {
-            t.run.execution.close_attempted = true;
-        }
+        t.run.execution.close_attempted = refusal.cause == Cause::UnhandledCommand;
         task::fail(t, &failed);
     }
     let refused = RefusedCompletion { cause: refusal.cause, message };
@@ -201,8 +184,8 @@ fn server_failure(message: &str) -> Failure {
     }
 }
 
-fn replied(reply: CompletedWorkflowTask) -> Completed {
-    Completed { reply: Reply::Completed(Box::new(reply)), follow_up: None }
+fn replied(reply: CompletedWorkflowTask) -> Reply {
+    Reply::Completed(Box::new(reply))
 }
 
 fn nanos(span: Duration) -> i64 {

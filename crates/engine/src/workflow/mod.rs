@@ -7,6 +7,7 @@ pub(crate) mod close;
 pub(crate) mod command;
 pub(crate) mod completion;
 pub(crate) mod continue_as_new;
+pub(crate) mod cron;
 pub(crate) mod external;
 pub(crate) mod properties;
 pub(crate) mod signal;

@@ -17,6 +17,7 @@ use mainspring_api::{
     },
 };
 use mainspring_rt::Timestamp;
+use prost::Message;
 
 use crate::{
     effect::IDENTITY,
@@ -71,7 +72,7 @@ fn intent(run: &Run, task: TaskRef, sticky: Option<String>) -> TaskIntent {
         namespace_id: run.fixed.namespace_id.clone(),
         sticky: sticky.is_some(),
         queue: sticky.unwrap_or_else(|| run.fixed.task_queue.clone()),
-        level: level(run.fixed.priority_key),
+        level: level(run.fixed.priority_key()),
         expires: None,
     }
 }
@@ -216,7 +217,12 @@ pub(crate) fn started(run: &Run, sticky: bool) -> StartedWorkflowTask {
     let task = run.execution.task.clone().unwrap_or_default();
     let previous = run.execution.previous_started_event_id;
     StartedWorkflowTask {
-        task: TaskRef { run: run.number, kind: TaskKind::Workflow, event_id: task.scheduled_event_id, stamp: task.stamp },
+        task: TaskRef {
+            run: run.number,
+            kind: TaskKind::Workflow,
+            event_id: task.scheduled_event_id,
+            stamp: task.stamp,
+        },
         fixed: run.fixed.clone(),
         previous_started_event_id: previous,
         scheduled_event_id: task.scheduled_event_id,
@@ -232,7 +238,10 @@ pub(crate) fn started(run: &Run, sticky: bool) -> StartedWorkflowTask {
 
 /// The events that a pending transient task has in the eyes of an SDK, though none is stored.
 pub fn virtual_events(run: &Run) -> Vec<HistoryEvent> {
-    let Some(task) = run.execution.task.as_ref().filter(|task| task.transient) else { return Vec::new() };
+    // One that new events overtook has no events until it starts: it is about to become a normal task.
+    let overtaken = |task: &&WorkflowTask| !task.is_started() && task.scheduled_event_id != run.execution.next_event_id;
+    let task = run.execution.task.as_ref().filter(|task| task.transient && !overtaken(task));
+    let Some(task) = task else { return Vec::new() };
     let event = |event_id, event_type: EventType, at, attributes| HistoryEvent {
         event_id,
         event_time: Some(timestamp(Timestamp::from_nanos(at))),
@@ -243,7 +252,8 @@ pub fn virtual_events(run: &Run) -> Vec<HistoryEvent> {
     };
     let timeout = Duration::from_nanos(u64::try_from(task.timeout).unwrap_or(0));
     let scheduled = scheduled_attributes(run, task.attempt, timeout);
-    let mut events = vec![event(task.scheduled_event_id, EventType::WorkflowTaskScheduled, task.scheduled_at, scheduled)];
+    let mut events =
+        vec![event(task.scheduled_event_id, EventType::WorkflowTaskScheduled, task.scheduled_at, scheduled)];
     if task.is_started() {
         let attributes = Attributes::WorkflowTaskStartedEventAttributes(started_attributes(task));
         events.push(event(task.started_event_id, EventType::WorkflowTaskStarted, task.started_at, attributes));
@@ -268,6 +278,8 @@ pub(crate) fn materialize(t: &mut Transition<'_>) {
     for event in virtual_events(t.run) {
         t.append(event);
     }
+    // A start closes its batch, here as elsewhere.
+    t.seal();
     t.run.execution.task = Some(WorkflowTask { transient: false, ..task });
 }
 
@@ -307,6 +319,7 @@ pub(crate) fn fail_by_worker(t: &mut Transition<'_>, input: &FailWorkflowTask) -
         terminate::by_server(t, "GrpcMessageTooLarge");
         return Ok(Reply::Done);
     }
+    t.run.execution.close_attempted = false;
     fail(t, &failed);
     Ok(Reply::Done)
 }
@@ -318,6 +331,36 @@ pub(crate) struct Failed {
     pub(crate) failure: Option<Failure>,
     pub(crate) identity: String,
     pub(crate) binary_checksum: String,
+}
+
+/// Too much is held back while the task runs.
+pub(crate) fn holds_too_much(t: &Transition<'_>) -> bool {
+    let held = &t.run.buffered;
+    if held.len() > t.at.limits.buffered_events_max {
+        return true;
+    }
+    let bytes: usize = held.iter().map(|event| event.encoded_len()).sum();
+    bytes > t.at.limits.buffered_bytes_max
+}
+
+/// Fails the started task so that what is held back comes through.
+pub(crate) fn fail_overfull(t: &mut Transition<'_>) {
+    fail(t, &forced());
+}
+
+fn forced() -> Failed {
+    Failed { cause: WorkflowTaskFailedCause::ForceCloseCommand, identity: IDENTITY.to_owned(), ..Failed::default() }
+}
+
+/// Forgets the sticky queue: the next task goes to the normal one.
+pub(crate) fn reset_sticky(t: &mut Transition<'_>) -> Result<Reply, Rejected> {
+    if !t.run.is_open() {
+        return Err(Rejected::Closed);
+    }
+    if t.run.execution.sticky.take().is_some() {
+        t.mark_dirty();
+    }
+    Ok(Reply::Done)
 }
 
 /// Fails the started task and schedules the next attempt.
@@ -350,12 +393,7 @@ pub(crate) fn force_close(t: &mut Transition<'_>) {
     if !t.run.has_started_task() {
         return;
     }
-    let failed = Failed {
-        cause: WorkflowTaskFailedCause::ForceCloseCommand,
-        identity: IDENTITY.to_owned(),
-        ..Failed::default()
-    };
-    close_failed(t, &failed);
+    close_failed(t, &forced());
 }
 
 /// After a failure: the next attempt. On a sticky queue the first failure only ends the stickiness.
@@ -383,6 +421,7 @@ pub(crate) fn time_out_if_due(t: &mut Transition<'_>) -> bool {
             timeout_type: kind as i32,
         }));
     }
+    t.run.execution.close_attempted = false;
     if kind == TimeoutType::StartToClose {
         retry(t);
     } else {

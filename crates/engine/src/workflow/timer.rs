@@ -1,5 +1,7 @@
 //! Timers.
 
+use std::sync::Arc;
+
 use mainspring_api::{
     time::{duration, from_duration, is_negative},
     v1::{
@@ -12,8 +14,6 @@ use mainspring_api::{
     },
 };
 
-use std::sync::Arc;
-
 use crate::{
     limits::SPAN_MAX,
     transition::{Extras, Transition},
@@ -24,16 +24,29 @@ use crate::{
 };
 
 /// The command that starts a timer.
-pub(crate) fn start(t: &mut Transition<'_>, context: &Context<'_>, a: StartTimerCommandAttributes, extras: Extras) -> Result<(), Refusal> {
+pub(crate) fn start(
+    t: &mut Transition<'_>,
+    context: &Context<'_>,
+    a: StartTimerCommandAttributes,
+    extras: Extras,
+) -> Result<(), Refusal> {
     let bad = |message: String| Err(Refusal::new(Cause::BadStartTimerAttributes, message));
     if a.timer_id.is_empty() {
         return bad("TimerId is not set on StartTimerCommand.".to_owned());
     }
     if a.timer_id.len() > t.at.limits.id_bytes_max {
-        return bad(format!("TimerId on StartTimerCommand exceeds length limit. TimerId={} Length={} Limit={}", a.timer_id, a.timer_id.len(), t.at.limits.id_bytes_max));
+        return bad(format!(
+            "TimerId on StartTimerCommand exceeds length limit. TimerId={} Length={} Limit={}",
+            a.timer_id,
+            a.timer_id.len(),
+            t.at.limits.id_bytes_max
+        ));
     }
     if is_negative(a.start_to_fire_timeout.as_ref()) {
-        return bad(format!("An invalid StartToFireTimeout is set on StartTimerCommand: negative duration. TimerId={}", a.timer_id));
+        return bad(format!(
+            "An invalid StartToFireTimeout is set on StartTimerCommand: negative duration. TimerId={}",
+            a.timer_id
+        ));
     }
     if t.run.timer_by_id(&a.timer_id).is_some() {
         return Err(Refusal::new(Cause::StartTimerDuplicateId, format!("TimerId={}", a.timer_id)));
@@ -49,7 +62,12 @@ pub(crate) fn start(t: &mut Transition<'_>, context: &Context<'_>, a: StartTimer
 }
 
 /// The command that cancels a timer. One that fired unseen is taken back: the workflow never learns of it.
-pub(crate) fn cancel(t: &mut Transition<'_>, context: &Context<'_>, a: &CancelTimerCommandAttributes) -> Result<(), Refusal> {
+pub(crate) fn cancel(
+    t: &mut Transition<'_>,
+    context: &Context<'_>,
+    a: &CancelTimerCommandAttributes,
+    extras: Extras,
+) -> Result<(), Refusal> {
     if a.timer_id.is_empty() {
         return Err(Refusal::new(Cause::BadCancelTimerAttributes, "TimerId is not set on CancelTimerCommand."));
     }
@@ -58,20 +76,24 @@ pub(crate) fn cancel(t: &mut Transition<'_>, context: &Context<'_>, a: &CancelTi
         let message = format!("Timer with ID {} is not found", a.timer_id);
         return Err(Refusal::new(Cause::BadCancelTimerAttributes, message));
     };
-    t.record(Attributes::TimerCanceledEventAttributes(TimerCanceledEventAttributes {
+    let canceled = TimerCanceledEventAttributes {
         timer_id: a.timer_id.clone(),
         started_event_id,
         workflow_task_completed_event_id: context.completed_event_id,
         identity: String::new(),
-    }));
+    };
+    t.record_with(Attributes::TimerCanceledEventAttributes(canceled), extras);
     Ok(())
 }
 
 fn take_back_fired(t: &mut Transition<'_>, timer_id: &str) -> Option<i64> {
-    let (index, started_event_id) = t.run.buffered.iter().enumerate().find_map(|(index, event)| match &event.attributes {
-        Some(Attributes::TimerFiredEventAttributes(fired)) if fired.timer_id == timer_id => Some((index, fired.started_event_id)),
-        _ => None,
-    })?;
+    let (index, started_event_id) =
+        t.run.buffered.iter().enumerate().find_map(|(index, event)| match &event.attributes {
+            Some(Attributes::TimerFiredEventAttributes(fired)) if fired.timer_id == timer_id => {
+                Some((index, fired.started_event_id))
+            }
+            _ => None,
+        })?;
     t.touch_buffered();
     t.run.buffered.remove(index);
     Some(started_event_id)

@@ -29,7 +29,7 @@ fn poll(handle: &'static str) -> Poll<&'static str> {
 }
 
 fn wait(matcher: &mut Matcher<&'static str>, handle: &'static str) -> PollerId {
-    let (id, dispatch) = matcher.poll(poll(handle), NOW).unwrap();
+    let (id, dispatch) = matcher.poll(poll(handle), None, NOW).unwrap();
     assert!(dispatch.matches.is_empty());
     id
 }
@@ -44,7 +44,7 @@ fn quiet(dispatch: Dispatch<&'static str>) {
 }
 
 fn polled(matcher: &mut Matcher<&'static str>, handle: &'static str) -> Vec<(u64, &'static str)> {
-    met(matcher.poll(poll(handle), NOW).unwrap().1)
+    met(matcher.poll(poll(handle), None, NOW).unwrap().1)
 }
 
 fn only(scans: Vec<Scan>) -> Scan {
@@ -79,7 +79,7 @@ fn versions_do_not_mix() {
     quiet(matcher.offer(Task { version: blue.clone(), ..task(0, 3, 1) }, NOW));
     wait(&mut matcher, "a");
     assert!(matcher.reserve(3, &blue, NOW).is_none());
-    let (_, dispatch) = matcher.poll(Poll { version: blue, ..poll("b") }, NOW).unwrap();
+    let (_, dispatch) = matcher.poll(Poll { version: blue, ..poll("b") }, None, NOW).unwrap();
     assert_eq!(met(dispatch), [(1, "b")]);
 }
 
@@ -90,7 +90,7 @@ fn a_reserved_poller_is_out_of_the_line_and_returns_to_its_front() {
     wait(&mut matcher, "b");
     let reserved = matcher.reserve(3, &Version::UNVERSIONED, NOW).unwrap();
     assert_eq!((reserved.id, matcher.stats(NOW).waiting_pollers), (first, 1));
-    assert!(!matcher.cancel(first, NOW));
+    assert!(matcher.cancel(first, NOW).is_none());
     assert!(met(matcher.give_back(reserved, NOW)).is_empty());
     assert_eq!(met(matcher.offer(task(0, 3, 1), NOW)), [(1, "a")]);
 }
@@ -108,8 +108,8 @@ fn a_poller_given_back_gets_what_came_meanwhile() {
 fn a_cancelled_poller_gets_nothing() {
     let mut matcher = matcher();
     let id = wait(&mut matcher, "a");
-    assert!(matcher.cancel(id, NOW));
-    assert!(!matcher.cancel(id, NOW));
+    assert!(matcher.cancel(id, NOW).is_some());
+    assert!(matcher.cancel(id, NOW).is_none());
     assert!(met(matcher.offer(task(0, 3, 1), NOW)).is_empty());
 }
 
@@ -117,7 +117,7 @@ fn a_cancelled_poller_gets_nothing() {
 fn nothing_new_overtakes_unread_rows_of_its_level() {
     let mut matcher = matcher();
     wait(&mut matcher, "a");
-    let scan = only(matcher.announce(4, NOW).scans);
+    let scan = only(matcher.announce([4], NOW).scans);
     assert!(matcher.reserve(1, &Version::UNVERSIONED, NOW).is_none());
     let page = vec![task(4, 3, 7)];
     assert_eq!(met(matcher.scanned(&scan, page, true, NOW)), [(7, "a")]);
@@ -129,7 +129,7 @@ fn nothing_new_overtakes_unread_rows_of_its_level() {
 #[test]
 fn an_offer_goes_where_the_scan_will_not() {
     let mut matcher = matcher();
-    let scan = only(matcher.announce(4, NOW).scans);
+    let scan = only(matcher.announce([4], NOW).scans);
     quiet(matcher.offer(task(4, 3, 9), NOW));
     assert_eq!(matcher.stats(NOW).backlog_count, 0, "behind unread rows: in the store only");
     let scan = only(matcher.scanned(&scan, rows(4, 3, 5..=6), false, NOW).scans);
@@ -144,7 +144,7 @@ fn an_offer_goes_where_the_scan_will_not() {
 #[test]
 fn a_task_waits_for_unread_rows_of_lower_level_and_for_no_others() {
     let mut matcher = matcher();
-    let scan = only(matcher.announce(1, NOW).scans);
+    let scan = only(matcher.announce([1], NOW).scans);
     quiet(matcher.offer(task(2, 3, 5), NOW));
     assert!(polled(&mut matcher, "a").is_empty(), "shard 1 may hold something urgent");
     assert_eq!(met(matcher.scanned(&scan, rows(1, 3, 1..=1), true, NOW)), [(1, "a")]);
@@ -157,7 +157,7 @@ fn a_full_memory_of_low_priority_does_not_keep_urgent_rows_out() {
     for id in 1..=4 {
         quiet(matcher.offer(task(0, 5, id), NOW));
     }
-    let scan = only(matcher.announce(1, NOW).scans);
+    let scan = only(matcher.announce([1], NOW).scans);
     assert!(polled(&mut matcher, "b").is_empty());
     assert_eq!(met(matcher.scanned(&scan, rows(1, 1, 1..=3), true, NOW)), [(1, "b")]);
     let stats = matcher.stats(NOW);
@@ -173,7 +173,7 @@ fn what_does_not_fit_is_read_again() {
     assert!(matcher.stats(NOW).backlog_unread);
     let mut order = Vec::new();
     while order.len() < 5 {
-        let (_, dispatch) = matcher.poll(poll("a"), NOW).unwrap();
+        let (_, dispatch) = matcher.poll(poll("a"), None, NOW).unwrap();
         for scan in &dispatch.scans {
             assert_eq!(scan.after, Position { level: 3, task_id: 3 });
             quiet(matcher.scanned(scan, rows(0, 3, 4..=5), false, NOW));
@@ -196,6 +196,20 @@ fn an_offer_that_fits_nowhere_still_meets_its_poller() {
 }
 
 #[test]
+fn tasks_of_a_version_without_pollers_do_not_keep_rows_of_others_unread() {
+    let mut matcher = small(10, 2);
+    let blue = Version::build("blue".into());
+    for task_id in 1..=5 {
+        quiet(matcher.offer(Task { version: blue.clone(), ..task(0, 3, task_id) }, NOW));
+    }
+    let scan = only(matcher.announce([1], NOW).scans);
+    let row = Task { version: blue, ..task(1, 3, 6) };
+    assert!(matcher.scanned(&scan, vec![row], true, NOW).scans.is_empty(), "nobody waits");
+    let scan = only(matcher.poll(poll("a"), None, NOW).unwrap().1.scans);
+    assert_eq!(met(matcher.scanned(&scan, vec![task(1, 3, 7)], true, NOW)), [(7, "a")]);
+}
+
+#[test]
 fn bytes_have_a_ceiling_too() {
     let version = Version::build(vec![b'v'; 1_000].into());
     let mut matcher: Matcher<()> = Matcher::new(Limits { bytes_max: 5_000, ..Limits::default() }, NOW);
@@ -209,27 +223,27 @@ fn bytes_have_a_ceiling_too() {
 #[test]
 fn one_round_of_scans_at_a_time_when_little_is_left() {
     let mut matcher = small(10, 2);
-    let scan = only(matcher.announce(0, NOW).scans);
-    assert!(matcher.announce(1, NOW).scans.is_empty());
+    let scan = only(matcher.announce([0], NOW).scans);
+    assert!(matcher.announce([1], NOW).scans.is_empty());
     let second = only(matcher.scanned(&scan, rows(0, 3, 1..=4), true, NOW).scans);
     assert_eq!(second.shard, 1);
     assert!(matcher.scanned(&second, rows(1, 3, 5..=6), false, NOW).scans.is_empty(), "enough is there");
     for id in 1..=3 {
         assert_eq!(polled(&mut matcher, "a"), [(id, "a")]);
     }
-    let (_, dispatch) = matcher.poll(poll("a"), NOW).unwrap();
+    let (_, dispatch) = matcher.poll(poll("a"), None, NOW).unwrap();
     assert_eq!(dispatch.scans.len(), 1);
 }
 
 #[test]
 fn fresh_offers_do_not_starve_an_old_row() {
     let mut matcher = small(10, 2);
-    let scan = only(matcher.announce(0, NOW).scans);
+    let scan = only(matcher.announce([0], NOW).scans);
     quiet(matcher.scanned(&scan, rows(0, 3, 1..=8), true, NOW));
     let mut scans = Vec::new();
     for id in 100..120 {
         quiet(matcher.offer(task(1, 3, id), NOW));
-        let (_, mut dispatch) = matcher.poll(poll("a"), NOW).unwrap();
+        let (_, mut dispatch) = matcher.poll(poll("a"), None, NOW).unwrap();
         scans.append(&mut dispatch.scans);
         drop(met(dispatch));
     }
@@ -241,11 +255,11 @@ fn a_forgotten_shard_takes_its_tasks_and_frees_those_of_others() {
     let mut matcher = matcher();
     quiet(matcher.offer(task(2, 3, 5), NOW));
     quiet(matcher.offer(task(1, 3, 6), NOW));
-    let scan = only(matcher.announce(1, NOW).scans);
+    let scan = only(matcher.announce([1], NOW).scans);
     wait(&mut matcher, "a");
     assert_eq!(met(matcher.forget(1, NOW)), [(5, "a")]);
     assert_eq!(matcher.stats(NOW).backlog_count, 0);
-    let again = only(matcher.announce(1, NOW).scans);
+    let again = only(matcher.announce([1], NOW).scans);
     quiet(matcher.scanned(&scan, rows(1, 3, 1..=2), false, NOW));
     assert_eq!(matcher.stats(NOW).backlog_count, 0, "a page from before the loss is void");
     quiet(matcher.scanned(&again, rows(1, 3, 6..=6), false, NOW));
@@ -276,7 +290,7 @@ fn a_match_that_came_to_nothing_costs_no_token() {
     drop(matcher.set_rate(Some(0.1), NOW));
     quiet(matcher.offer(task(0, 3, 1), NOW));
     quiet(matcher.offer(task(0, 3, 2), NOW));
-    let (_, mut dispatch) = matcher.poll(poll("a"), NOW).unwrap();
+    let (_, mut dispatch) = matcher.poll(poll("a"), None, NOW).unwrap();
     let stale = dispatch.matches.remove(0);
     assert_eq!(met(matcher.give_back(stale.poller, NOW)), [(2, "a")]);
 }
@@ -297,7 +311,7 @@ fn an_expired_task_is_handed_out_to_be_dropped() {
     let expires = Some(NOW + Duration::from_secs(5));
     quiet(matcher.offer(Task { expires, ..task(0, 3, 1) }, NOW));
     quiet(matcher.offer(task(0, 3, 2), NOW));
-    let (_, dispatch) = matcher.poll(poll("a"), NOW + Duration::from_secs(5)).unwrap();
+    let (_, dispatch) = matcher.poll(poll("a"), None, NOW + Duration::from_secs(5)).unwrap();
     assert_eq!(dispatch.expired.iter().map(|task| task.key.task_id).collect::<Vec<_>>(), [1]);
     assert_eq!(met(dispatch), [(2, "a")]);
 }
@@ -306,7 +320,7 @@ fn an_expired_task_is_handed_out_to_be_dropped() {
 fn the_line_has_an_end() {
     let mut matcher = Matcher::new(Limits { pollers_max: 1, ..Limits::default() }, NOW);
     wait(&mut matcher, "a");
-    assert_eq!(matcher.poll(poll("b"), NOW).err(), Some(Refused::TooManyPollers));
+    assert_eq!(matcher.poll(poll("b"), None, NOW).err(), Some(Refused::TooManyPollers));
 }
 
 #[test]
@@ -316,7 +330,7 @@ fn a_waiting_poller_is_seen_now_and_one_that_left_when_it_left() {
     assert_eq!(matcher.last_poll(NOW), None);
     let id = wait(&mut matcher, "a");
     assert_eq!(matcher.last_poll(later(30)), Some(later(30)));
-    assert!(matcher.cancel(id, later(40)));
+    assert!(matcher.cancel(id, later(40)).is_some());
     assert_eq!(matcher.last_poll(later(90)), Some(later(40)));
     assert_eq!(matcher.pollers(later(90))[0].last_access, NOW);
 }
@@ -340,8 +354,8 @@ fn a_shut_queue_sends_everyone_home() {
     let reserved = matcher.reserve(3, &Version::UNVERSIONED, NOW).unwrap();
     assert_eq!(matcher.shut().ended, ["b"]);
     assert_eq!(matcher.give_back(reserved, NOW).ended, ["a"]);
-    assert_eq!(matcher.poll(poll("c"), NOW).err(), Some(Refused::Shut));
-    assert!(matcher.announce(1, NOW).scans.is_empty());
+    assert_eq!(matcher.poll(poll("c"), None, NOW).err(), Some(Refused::Shut));
+    assert!(matcher.announce([1], NOW).scans.is_empty());
     assert!(met(matcher.offer(task(0, 3, 1), NOW)).is_empty());
     matcher.check().unwrap();
 }

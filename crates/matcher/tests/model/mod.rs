@@ -153,7 +153,7 @@ impl Model {
     fn poll(&mut self) {
         let version = self.version();
         let poll = Poll { handle: (), version: version.clone(), identity: "worker".into() };
-        match self.matcher.poll(poll, self.now) {
+        match self.matcher.poll(poll, None, self.now) {
             Ok((id, dispatch)) => {
                 self.waiting.insert(id, version);
                 self.take(dispatch);
@@ -168,8 +168,8 @@ impl Model {
     fn cancel(&mut self) {
         let Some(&id) = self.random.pick(self.waiting.keys()) else { return };
         self.waiting.remove(&id);
-        assert!(self.matcher.cancel(id, self.now));
-        assert!(!self.matcher.cancel(id, self.now));
+        assert!(self.matcher.cancel(id, self.now).is_some());
+        assert!(self.matcher.cancel(id, self.now).is_none());
     }
 
     fn commit(&mut self) -> Option<Task> {
@@ -324,7 +324,7 @@ impl Model {
         for row in self.rows.values_mut().filter(|row| row.task.key.shard == shard) {
             (row.known, row.in_flight) = (true, false);
         }
-        let dispatch = self.matcher.announce(shard, self.now);
+        let dispatch = self.matcher.announce([shard], self.now);
         self.take(dispatch);
     }
 

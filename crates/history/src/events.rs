@@ -1,0 +1,89 @@
+//! Stored history, read in whole batches and never decoded.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use mainspring_api::history::{count_events, skip_events};
+use mainspring_engine::outcome::Chunk;
+use mainspring_store::{Error as StoreError, Scan, ShardId, Table, keys, record};
+
+use crate::{
+    answer::{Error, RunKey},
+    node::Node,
+};
+
+/// See [`crate::History::read`].
+pub(crate) async fn read(
+    node: &Node,
+    run: RunKey,
+    tail: &[Chunk],
+    events: Range<i64>,
+    bytes_max: usize,
+) -> Result<Vec<Chunk>, Error> {
+    if events.is_empty() {
+        return Ok(Vec::new());
+    }
+    if tail.first().is_some_and(|first| first.first_event_id <= events.start) {
+        return Ok(limited(
+            tail.iter().filter(|chunk| chunk.next_event_id > events.start).cloned(),
+            &events,
+            bytes_max,
+        ));
+    }
+    let shard = ShardId(run.shard);
+    let scan = |range: keys::Range, rows_max, reverse| Scan {
+        table: Table::History,
+        from: range.from,
+        to: range.to,
+        rows_max,
+        bytes_max,
+        reverse,
+    };
+    let key = |event_id| keys::history(shard, run.run, event_id);
+    let scans = vec![
+        // The batch that holds the first event may begin before it.
+        scan(keys::Range { from: key(0), to: key(events.start + 1) }, 1, true),
+        scan(keys::Range { from: key(events.start + 1), to: key(events.end) }, usize::MAX, false),
+    ];
+    let pages = node.store.scan_all(scans).await.map_err(store_error)?;
+    let mut chunks = Vec::new();
+    for (key, value) in pages.into_iter().flat_map(|page| page.rows) {
+        let bytes = record::unseal(&key, value).map_err(store_error)?;
+        chunks.push(chunk(&key, bytes).map_err(store_error)?);
+    }
+    Ok(limited(chunks.into_iter(), &events, bytes_max))
+}
+
+fn chunk(key: &[u8], bytes: Bytes) -> Result<Chunk, StoreError> {
+    let damaged = || StoreError::Corrupt("a batch of history cannot be read".to_owned());
+    let first_event_id = keys::parse_history(key).ok_or_else(damaged)?;
+    let count = count_events(&bytes).map_err(|_| damaged())?;
+    let next_event_id = first_event_id + i64::try_from(count).unwrap_or(0);
+    Ok(Chunk { first_event_id, next_event_id, bytes, ends_with_start: false })
+}
+
+/// As many batches as there is room for, the first cut to its place. Batches that begin behind the end do not count.
+fn limited(chunks: impl Iterator<Item = Chunk>, events: &Range<i64>, bytes_max: usize) -> Vec<Chunk> {
+    let mut taken: Vec<Chunk> = Vec::new();
+    let mut bytes = 0;
+    for mut chunk in chunks.filter(|chunk| chunk.first_event_id < events.end) {
+        if let Some(skipped) = usize::try_from(events.start - chunk.first_event_id).ok().filter(|skipped| *skipped > 0)
+        {
+            chunk.bytes = skip_events(&chunk.bytes, skipped);
+            chunk.first_event_id = events.start;
+        }
+        if !taken.is_empty() && bytes + chunk.bytes.len() > bytes_max {
+            break;
+        }
+        bytes += chunk.bytes.len();
+        taken.push(chunk);
+    }
+    taken
+}
+
+fn store_error(error: StoreError) -> Error {
+    match error {
+        StoreError::Corrupt(why) => Error::Corrupt(why),
+        error => Error::Unavailable(error.to_string()),
+    }
+}

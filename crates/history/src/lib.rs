@@ -1,0 +1,170 @@
+//! Shards: the single writers of workflow executions, their commits, wake-ups and outboxes.
+//!
+//! A [`History`] is all 512 shards of a node. Each is a state machine without I/O ([`shard::Shard`]) in a task of its
+//! own (`node`): the task takes what is in its mailbox, the machine says what is to be done, the task does it.
+//! What leaves here is durable. Left to others: the rules of a workflow (`engine`), who gets a task (`matching`), what
+//! callers may ask and how they are told (`frontend`).
+
+mod answer;
+mod budget;
+mod delivery;
+mod events;
+mod namespaces;
+mod node;
+mod random;
+pub mod shard;
+
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
+
+use mainspring_api::ids::NamespaceId;
+use mainspring_engine::{
+    input::{CompleteWorkflowTask, Input},
+    limits::Limits,
+    outcome::Chunk,
+};
+use mainspring_matching::Matching;
+use mainspring_rt::Rt;
+use mainspring_store::{Error as StoreError, Store};
+use tokio::sync::watch;
+
+pub use answer::{Answer, Delivered, Error, QueryReply, QueryTask, RunKey, RunView};
+pub use budget::Budget;
+pub use delivery::{Delivery, Line, PollTask};
+pub use namespaces::{Namespace, Namespaces, RegisterError};
+pub use shard::{Answered, Ask, Waiting};
+
+use node::{Lane, Node};
+
+/// What a node is made of.
+pub struct Config {
+    pub rt: Rt,
+    pub store: Arc<dyn Store>,
+    pub limits: Limits,
+    /// Bytes of executions kept in memory, about.
+    pub cache_bytes_max: usize,
+}
+
+/// All shards of a node. Cheap to clone.
+#[derive(Clone)]
+pub struct History {
+    node: Arc<Node>,
+}
+
+impl History {
+    /// Opens the node: reads the namespaces and sets the shards going, which open in the background.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn open(config: Config) -> Result<History, StoreError> {
+        Ok(History { node: Node::open(config).await? })
+    }
+
+    /// The namespaces.
+    pub fn namespaces(&self) -> &Namespaces {
+        &self.node.namespaces
+    }
+
+    /// The task queues.
+    pub fn matching(&self) -> &Matching<Line> {
+        &self.node.matching
+    }
+
+    /// Why the node cannot go on, once there is a reason: the process has to stop.
+    pub fn failed(&self) -> watch::Receiver<Option<String>> {
+        self.node.failed.subscribe()
+    }
+
+    /// Advances a workflow id by an input. The answer is durable, and so is what it was computed from.
+    ///
+    /// Not cancelled by dropping the future: the input may take effect all the same.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn call(&self, namespace: NamespaceId, workflow_id: &str, input: Input) -> Result<Answer, Error> {
+        let lane = if is_report(&input) { Lane::Internal } else { Lane::External };
+        self.node.call(namespace, workflow_id, input, BTreeMap::new(), lane).await
+    }
+
+    /// [`History::call`] for the completion of a workflow task, with the results of the queries that went with it, by
+    /// the ids they had there. Unknown ids are ignored: nobody waits for those any more.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn complete(
+        &self,
+        namespace: NamespaceId,
+        workflow_id: &str,
+        input: CompleteWorkflowTask,
+        query_results: BTreeMap<u64, QueryReply>,
+    ) -> Result<Answer, Error> {
+        let input = Input::CompleteWorkflowTask(Box::new(input));
+        self.node.call(namespace, workflow_id, input, query_results, Lane::Internal).await
+    }
+
+    /// Asks a workflow's code. Waits for a worker; the caller limits the time, at most to `ask.deadline`.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn query(&self, namespace: NamespaceId, workflow_id: &str, ask: Ask) -> Result<QueryReply, Error> {
+        self.node.query(namespace, workflow_id, ask).await
+    }
+
+    /// A worker's answer to [`Delivered::Query`]; `shard` and `id` are that task's.
+    pub fn answer_query(&self, shard: u16, id: u64, reply: QueryReply) {
+        self.node.post(shard, shard::Event::QueryAnswered(id, reply));
+    }
+
+    /// A run as it stands; an empty id is the newest. Cancel safe.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn look(&self, namespace: NamespaceId, workflow_id: &str, run_id: &str) -> Result<RunView, Error> {
+        self.node.look(namespace, workflow_id, run_id, None).await
+    }
+
+    /// Resolves when the run has events that the view has not, or is closed. The caller limits the time. Cancel safe.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn changed(&self, view: &RunView) -> Result<RunView, Error> {
+        let fixed = &view.run.fixed;
+        let known = view.run.execution.next_event_id;
+        self.node.look(view.namespace, &fixed.workflow_id, &fixed.run_id, Some(known)).await
+    }
+
+    /// Batches that hold the events `events`, in order, the first cut to begin with `events.start`; up to about
+    /// `bytes_max` bytes, but one at least. `tail` is what the caller has of the newest batches.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn read(
+        &self,
+        run: RunKey,
+        tail: &[Chunk],
+        events: Range<i64>,
+        bytes_max: usize,
+    ) -> Result<Vec<Chunk>, Error> {
+        events::read(&self.node, run, tail, events, bytes_max).await
+    }
+
+    /// Waits in line for a task; `None` when the server stops. Dropping the future leaves the line at once.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] when too many wait already.
+    pub async fn poll(&self, poll: PollTask) -> Result<Option<Delivery>, Error> {
+        delivery::poll(&self.node, poll).await
+    }
+
+    /// Sends the pollers home, refuses what comes, and waits until all that was taken is durable.
+    pub async fn close(&self) {
+        self.node.close().await;
+    }
+}
+
+/// What workers report: never refused for want of room, since that is what makes room.
+fn is_report(input: &Input) -> bool {
+    matches!(
+        input,
+        Input::CompleteWorkflowTask(_) | Input::FailWorkflowTask(_) | Input::Activity(..) | Input::ResetSticky { .. }
+    )
+}
