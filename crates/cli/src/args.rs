@@ -8,6 +8,7 @@ use std::str::FromStr;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use mainspring_server::SearchAttributeType;
 
 /// A durable-execution server that speaks the Temporal API.
 #[derive(Debug, Parser)]
@@ -244,42 +245,27 @@ pub(crate) struct SearchAttribute {
     pub(crate) kind: SearchAttributeType,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum SearchAttributeType {
-    Text,
-    Keyword,
-    Int,
-    Double,
-    Bool,
-    Datetime,
-    KeywordList,
-}
-
 impl FromStr for SearchAttribute {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (name, kind) = key_and_value(text)?;
-        Ok(Self { name: name.to_owned(), kind: kind.parse()? })
+        Ok(Self { name: name.to_owned(), kind: search_attribute_type(kind)? })
     }
 }
 
-impl FromStr for SearchAttributeType {
-    type Err = String;
-
-    /// The original ignores case here.
-    fn from_str(text: &str) -> Result<Self, String> {
-        Ok(match text.to_ascii_lowercase().as_str() {
-            "text" => Self::Text,
-            "keyword" => Self::Keyword,
-            "int" => Self::Int,
-            "double" => Self::Double,
-            "bool" => Self::Bool,
-            "datetime" => Self::Datetime,
-            "keywordlist" => Self::KeywordList,
-            _ => return Err("the type must be Text, Keyword, Int, Double, Bool, Datetime or KeywordList".to_owned()),
-        })
-    }
+/// The original ignores case here.
+fn search_attribute_type(text: &str) -> Result<SearchAttributeType, String> {
+    Ok(match text.to_ascii_lowercase().as_str() {
+        "text" => SearchAttributeType::Text,
+        "keyword" => SearchAttributeType::Keyword,
+        "int" => SearchAttributeType::Int,
+        "double" => SearchAttributeType::Double,
+        "bool" => SearchAttributeType::Bool,
+        "datetime" => SearchAttributeType::Datetime,
+        "keywordlist" => SearchAttributeType::KeywordList,
+        _ => return Err("the type must be Text, Keyword, Int, Double, Bool, Datetime or KeywordList".to_owned()),
+    })
 }
 
 fn key_and_value(text: &str) -> Result<(&str, &str), String> {

@@ -69,6 +69,8 @@ fn config(flags: &StartDev) -> anyhow::Result<Config> {
     }
     config.sqlite_pragmas =
         flags.sqlite_pragma.iter().map(|pragma| (pragma.name.clone(), pragma.value.clone())).collect();
+    config.search_attributes =
+        flags.search_attribute.iter().map(|attribute| (attribute.name.clone(), attribute.kind)).collect();
     config.accept_loss = is_on(flags.accept_loss);
     Ok(config)
 }
@@ -105,10 +107,6 @@ fn remarks(global: &Global, flags: &StartDev) -> Vec<String> {
     if !flags.ui.given().is_empty() {
         lines.push(format!("{}: there is no web UI yet, it has no effect", flags.ui.given().join(", ")));
     }
-    for attribute in &flags.search_attribute {
-        let (name, kind) = (&attribute.name, attribute.kind);
-        lines.push(format!("--search-attribute: there is no visibility yet, {name} ({kind:?}) is not registered"));
-    }
     if data_file(flags).is_none() && !flags.sqlite_pragma.is_empty() {
         lines.push("--sqlite-pragma: without --db-filename there is no data file, it has no effect".to_owned());
     }
@@ -125,6 +123,9 @@ fn print_config(config: &Config) {
     let _ = writeln!(out, "listen = {}", config.listen);
     let _ = writeln!(out, "storage = {}", describe(&config.storage));
     let _ = writeln!(out, "namespaces = {}", namespaces(config));
+    for (name, kind) in &config.search_attributes {
+        let _ = writeln!(out, "search attribute {name} = {kind:?}");
+    }
     for (name, value) in &config.sqlite_pragmas {
         let _ = writeln!(out, "sqlite pragma {name} = {value}");
     }
@@ -211,6 +212,7 @@ impl Signals {
 #[cfg(test)]
 mod tests {
     use clap::Parser;
+    use mainspring_server::SearchAttributeType;
 
     use super::*;
     use crate::args::{Cli, Command, ServerCommand};
@@ -228,6 +230,13 @@ mod tests {
         assert!(matches!(config(&parsed(&["-f", ""]).1).unwrap().storage, Storage::Memory));
         let with_file = config(&parsed(&["-f", "x.db"]).1).unwrap();
         assert!(matches!(with_file.storage, Storage::Sqlite(path) if path == Path::new("x.db")));
+    }
+
+    #[test]
+    fn search_attributes_are_registered_with_their_types() {
+        let config = config(&parsed(&["--search-attribute=A=Int", "--search-attribute=B=keywordlist"]).1).unwrap();
+        let expected = [("A".to_owned(), SearchAttributeType::Int), ("B".to_owned(), SearchAttributeType::KeywordList)];
+        assert_eq!(config.search_attributes, expected);
     }
 
     #[test]
@@ -252,7 +261,6 @@ mod tests {
             "--metrics-port=2",
             "--ui-port=3",
             "--ui-ip=127.0.0.1",
-            "--search-attribute=A=Int",
             "--sqlite-pragma=a=b",
             "--profile=x",
             "--dynamic-config-value=no.such.key=1",
@@ -262,7 +270,6 @@ mod tests {
             "--http-port:",
             "--metrics-port:",
             "--ui-port, --ui-ip:",
-            "--search-attribute:",
             "--sqlite-pragma:",
             "--profile:",
             "the dynamic configuration key no.such.key",

@@ -128,7 +128,24 @@ pub struct ChildOutcome {
 
 impl Effect {
     /// The input that carries the effect out at its target in namespace `namespace_id`.
-    pub fn to_input(&self, number: u64, namespace_id: &str) -> Option<Input> {
+    ///
+    /// # Errors
+    /// The answer, when it is known without asking: a workflow is no other execution to itself, whatever its run, as
+    /// upstream has it.
+    pub fn to_input(&self, number: u64, namespace_id: &str) -> Result<Input, Answer> {
+        if self.is_to_itself() {
+            return Err(self.answer(&Err(Rejected::NotFound)).unwrap_or(Answer::Done));
+        }
+        self.input(number, namespace_id).ok_or(Answer::Done)
+    }
+
+    fn is_to_itself(&self) -> bool {
+        let external = matches!(self.kind, Some(Kind::Signal(_) | Kind::Cancel(_)));
+        let source = self.source.as_ref();
+        external && source.is_some_and(|s| s.workflow_id == self.workflow_id && s.namespace == self.namespace)
+    }
+
+    fn input(&self, number: u64, namespace_id: &str) -> Option<Input> {
         let source = self.source.clone()?;
         let from = WorkflowExecution { workflow_id: source.workflow_id.clone(), run_id: source.run_id.clone() };
         let request_id = request_id(&source.run_id, self.initiated_event_id, number);

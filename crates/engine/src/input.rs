@@ -90,6 +90,8 @@ pub struct Start {
     pub parent: Option<Parent>,
     /// The top of the tree of parents; absent when the run is that itself.
     pub root: Option<WorkflowExecution>,
+    /// The caller is a worker and wants the first workflow task with the answer. Granted when the task is due at once.
+    pub eager: bool,
     /// Set only by the engine, for runs that follow another.
     pub continued: Option<Continued>,
 }

@@ -87,6 +87,8 @@ pub enum Reply {
     Done,
     /// To a start or signal-with-start.
     Started(StartedRun),
+    /// With the first workflow task, started for the caller.
+    StartedEagerly(StartedRun, Box<StartedWorkflowTask>),
     /// To a poller of workflow tasks.
     WorkflowTask(Box<StartedWorkflowTask>),
     /// To a poller of activity tasks.

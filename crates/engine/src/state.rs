@@ -116,6 +116,9 @@ pub struct Fixed {
     /// [`crate::limits::KNOWN_REQUESTS_MAX`].
     #[prost(message, repeated, tag = "26")]
     pub known_requests: Vec<KnownRequest>,
+    /// The first workflow task was handed out with the answer to the start.
+    #[prost(bool, tag = "27")]
+    pub eager: bool,
 }
 
 /// A start request that was answered, and how.

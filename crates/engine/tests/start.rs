@@ -9,7 +9,7 @@ use mainspring_api::v1::enums::{
 };
 use mainspring_engine::{
     Input, Rejected, Reply,
-    input::{RequestCancel, Signal, TaskKind, Terminate},
+    input::{RequestCancel, Signal, Start, TaskKind, Terminate},
 };
 use world::{commands::*, world};
 
@@ -98,7 +98,7 @@ fn signal_with_start_signals_before_the_first_task() {
     assert_eq!((new.started, new.signal_event_id), (true, 2));
     w.check("w", "1 Started 2 Signaled 3 S");
     let again = w.signal_with_start("w", |s| s.request_id = "r".into()).unwrap();
-    assert_eq!((again.started, again.run_id.as_str()), (true, new.run_id.as_str()));
+    assert_eq!((again.started, again.run_id.as_str()), (false, new.run_id.as_str()));
     w.check("w", "1 Started 2 Signaled 3 S");
     let other = w.signal_with_start("w", |s| s.request_id = "q".into()).unwrap();
     assert_eq!((other.started, other.signal_event_id), (false, 4));
@@ -332,4 +332,31 @@ fn an_early_wake_stands_again() {
     w.input("w", Input::Wake(run.number)).unwrap();
     assert_eq!(w.run("w").execution.wake_at, run.execution.wake_at);
     w.check("w", "1 Started 2 S 3 B 4 C 5 TimerStarted(t)");
+}
+
+/// A worker that starts a workflow gets its first task with the answer, and again with the repeated answer, as long as
+/// nothing else has happened. Compared with the original server: the event names the start's request and identity.
+#[test]
+fn an_eager_start_brings_the_first_task() {
+    let mut w = world();
+    let eager = Start { eager: true, ..w.start_input("w") };
+    let reply = w.input("w", Input::Start(Box::new(eager.clone())));
+    let Ok(Reply::StartedEagerly(started, task)) = reply else { panic!("{reply:?}") };
+    assert_eq!((started.started, task.started_event_id, task.history_from), (true, 3, 1));
+    w.check("w", "1 Started 2 S 3 B");
+    let again = w.input("w", Input::Start(Box::new(eager.clone())));
+    assert!(matches!(again, Ok(Reply::StartedEagerly(..))), "{again:?}");
+    w.seconds(11);
+    let late = w.input("w", Input::Start(Box::new(eager)));
+    assert!(matches!(late, Ok(Reply::Started(_))), "{late:?}");
+}
+
+/// An eager start that has to wait has no task to give.
+#[test]
+fn a_delayed_start_is_not_eager() {
+    let mut w = world();
+    let delayed = Start { eager: true, start_delay: Duration::from_secs(5), ..w.start_input("w") };
+    let reply = w.input("w", Input::Start(Box::new(delayed)));
+    assert!(matches!(reply, Ok(Reply::Started(_))), "{reply:?}");
+    w.check("w", "1 Started");
 }

@@ -201,9 +201,12 @@ fn a_sticky_task_falls_back_in_time() {
     w.start("w");
     sticky_completion(&mut w);
     w.signal("w", "").unwrap();
+    let task = w.task("w", TaskKind::Workflow);
+    let in_five_seconds = w.now + Duration::from_secs(5);
+    assert_eq!((task.sticky, task.expires), (true, Some(in_five_seconds)), "its row goes even if nobody looks at it");
     w.seconds(5);
     let task = w.task("w", TaskKind::Workflow);
-    assert!(!task.sticky);
+    assert_eq!((task.sticky, task.expires), (false, None));
     w.check("w", "1 Started 2 S 3 B 4 C 5 Signaled 6 S 7 T(SCHEDULE_TO_START) 8 S");
 }
 

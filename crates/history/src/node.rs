@@ -230,6 +230,9 @@ impl Node {
             Action::Send { run, number, effect } => {
                 self.rt.spawn(send_effect(self.clone(), shard, run, number, effect));
             }
+            Action::Index { run, version, change: _ } => {
+                self.post(shard.0, Event::Indexed(vec![(run, version)]));
+            }
             Action::Fatal(error) => {
                 tracing::error!(%error, "the storage failed: the server has to stop");
                 self.failed.send_replace(Some(error.to_string()));
@@ -395,8 +398,9 @@ async fn send_effect(node: Arc<Node>, shard: ShardId, run: RunNumber, number: u6
     let mut pause = RESEND_MIN;
     let answer = loop {
         let Some(namespace) = node.namespaces.by_name(&effect.namespace) else { break effect.namespace_unknown() };
-        let Some(input) = effect.to_input(number, &namespace.id.to_string()) else {
-            break mainspring_engine::input::Answer::Done;
+        let input = match effect.to_input(number, &namespace.id.to_string()) {
+            Ok(input) => input,
+            Err(answer) => break answer,
         };
         let mut final_answer = None;
         match node.call(namespace.id, &effect.workflow_id, input, BTreeMap::new(), Lane::Internal).await {

@@ -13,6 +13,7 @@
 //! | queue | `W` due, run# | the run's wake row, empty |
 //! | queue | `T` queue hash, level, task id | [`TaskRow`](crate::record::TaskRow) |
 //! | queue | `O` run#, number | an [`Effect`](mainspring_engine::effect::Effect) on its way |
+//! | queue | `V` run# | [`Unindexed`](crate::record::Unindexed): the visibility index has yet to hear of the run |
 //! | queue | `D` run# | [`Parked`](crate::record::Parked): a run that is frozen |
 //! | meta | `I` | [`ShardInfo`](crate::record::ShardInfo) |
 //! | meta | `N` namespace id | a namespace, in the shard [`CLUSTER`] |
@@ -216,16 +217,23 @@ pub fn parse_outbox(key: &[u8]) -> Option<(RunNumber, u64)> {
     Some((RunNumber(run), number))
 }
 
+/// `V`: a run that the visibility index has yet to hear of.
+pub fn unindexed(shard: ShardId, run: RunNumber) -> Bytes {
+    let mut key = start(shard, b'V', 8);
+    key.put_u64(run.0);
+    key.freeze()
+}
+
+/// Reads the run out of a `V` or `D` key.
+pub fn parse_run(key: &[u8]) -> Option<RunNumber> {
+    Some(RunNumber(u64::from_be_bytes(key.get(3..11)?.try_into().ok()?)))
+}
+
 /// `D`: a run that is frozen because one of its inputs failed again and again.
 pub fn parked(shard: ShardId, run: RunNumber) -> Bytes {
     let mut key = start(shard, b'D', 8);
     key.put_u64(run.0);
     key.freeze()
-}
-
-/// Reads the key of a parked row.
-pub fn parse_parked(key: &[u8]) -> Option<RunNumber> {
-    Some(RunNumber(u64::from_be_bytes(key.get(3..11)?.try_into().ok()?)))
 }
 
 /// `I`: what a shard remembers of itself.
@@ -277,7 +285,8 @@ mod tests {
         assert_eq!(parse_task(&task(SHARD, &[3; 16], 4, 5)), Some(([3; 16], 4, 5)));
         assert_eq!(parse_outbox(&outbox(SHARD, RUN, 2)), Some((RUN, 2)));
         assert_eq!(parse_history(&history(SHARD, RUN, 12)), Some(12));
-        assert_eq!(parse_parked(&parked(SHARD, RUN)), Some(RUN));
+        assert_eq!(parse_run(&parked(SHARD, RUN)), Some(RUN));
+        assert_eq!(parse_run(&unindexed(SHARD, RUN)), Some(RUN));
         let keys = [
             ItemKey::Activity(5),
             ItemKey::Timer(6),

@@ -125,6 +125,19 @@ pub struct Parked {
     pub at: i64,
 }
 
+/// What the visibility index has yet to hear of a run.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Unindexed {
+    /// Rises with each change of the run.
+    #[prost(int64, tag = "1")]
+    pub version: i64,
+    /// Set when the run was deleted: its ids, for nothing else of it is left.
+    #[prost(string, tag = "2")]
+    pub deleted_namespace_id: String,
+    #[prost(string, tag = "3")]
+    pub deleted_run_id: String,
+}
+
 /// What a shard remembers of itself.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct ShardInfo {

@@ -35,7 +35,7 @@ use crate::{
 pub(crate) fn start(chain: &mut Chain, start: Start, at: &Moment<'_>) -> Result<Outcome, Rejected> {
     if let Some(newest) = &chain.run {
         if let Some(started) = answered_before(newest, &start.request_id) {
-            return Ok(Outcome::unchanged(Reply::Started(started)));
+            return Ok(Outcome::unchanged(reply(started, newest, start.eager)));
         }
         if newest.is_open() && conflict(&start, Conflict::Fail) == Conflict::UseExisting {
             return Ok(Outcome::unchanged(Reply::Started(using(newest, 0))));
@@ -55,15 +55,15 @@ pub(crate) fn signal_with_start(
     at: &Moment<'_>,
 ) -> Result<Outcome, Rejected> {
     let Some(newest) = &chain.run else { return start_new(chain, start, Some(signal), at) };
-    if let Some(started) = answered_before(newest, &start.request_id) {
-        return Ok(Outcome::unchanged(Reply::Started(started)));
-    }
-    let open = newest.is_open() && conflict(&start, Conflict::UseExisting) == Conflict::UseExisting;
-    if open || signal::is_known(newest, &signal.request_id) {
+    let used = conflict(&start, Conflict::UseExisting) == Conflict::UseExisting;
+    if newest.is_open() && (used || signal::is_known(newest, &signal.request_id)) {
         return step::advance(chain, at, |t| {
             let event_id = signal::signal(t, signal)?;
             Ok(Reply::Started(using(t.run, event_id)))
         });
+    }
+    if let Some(started) = answered_before(newest, &start.request_id) {
+        return Ok(Outcome::unchanged(Reply::Started(started)));
     }
     start_new(chain, start, Some(signal), at)
 }
@@ -86,11 +86,22 @@ fn start_new(chain: &mut Chain, start: Start, signal: Option<&Signal>, at: &Mome
         }
     }
     let ended = chain.run.take();
+    let eager = start.eager;
     let (run, created) = create(run_id, start, signal, ended.as_ref(), at);
     let signal_event_id = if signal.is_some() { FIRST_SIGNAL_EVENT_ID } else { 0 };
-    let reply = Reply::Started(StartedRun { started: true, ..using(&run, signal_event_id) });
+    let reply = reply(StartedRun { started: true, ..using(&run, signal_event_id) }, &run, eager);
     chain.run = Some(run);
     Ok(Outcome { superseded: ended.zip(superseded).map(Box::new), current: created, reply })
+}
+
+/// The answer to a start: with the first workflow task while that is the caller's and nothing else has happened.
+fn reply(started: StartedRun, newest: &Run, eager: bool) -> Reply {
+    let first = newest.fixed.eager && started.run_id == newest.fixed.run_id && newest.execution.next_event_id == 4;
+    if eager && first && newest.has_started_task() {
+        Reply::StartedEagerly(started, Box::new(task::started(newest, false)))
+    } else {
+        Reply::Started(started)
+    }
 }
 
 /// A signal that comes with the start is the second event.
@@ -162,6 +173,7 @@ pub(crate) fn create(
     at: &Moment<'_>,
 ) -> (Run, Option<RunChange>) {
     let backoff = first_backoff(&start, at.now);
+    let (request_id, identity) = (start.request_id.clone(), start.identity.clone());
     let fixed = fixed(&start, run_id, backoff, ended, at);
     let mut run = Run::new(at.new_run, fixed);
     run.execution.awaits_parent = start.parent.is_some() && start.continued.is_none();
@@ -174,6 +186,9 @@ pub(crate) fn create(
         signal::record(&mut t, signal);
     }
     task::schedule(&mut t);
+    if t.run.fixed.eager {
+        task::begin_eagerly(&mut t, &request_id, &identity);
+    }
     let change = t.finish(false);
     (run, change)
 }
@@ -200,6 +215,7 @@ fn fixed(start: &Start, run_id: String, backoff: Duration, ended: Option<&Run>, 
     let continued = start.continued.clone().unwrap_or_default();
     let first = start.continued.is_none();
     Fixed {
+        eager: start.eager && backoff.is_zero() && start.parent.is_none(),
         namespace_id: start.namespace_id.clone(),
         namespace: start.namespace.clone(),
         workflow_id: start.workflow_id.clone(),
@@ -294,6 +310,7 @@ fn started_attributes(fixed: &Arc<Fixed>, start: Start, backoff: Duration) -> Wo
         workflow_id: fixed.workflow_id.clone(),
         root_workflow_execution: start.root,
         priority: fixed.priority.clone(),
+        eager_execution_accepted: fixed.eager,
         ..Default::default()
     }
 }

@@ -67,13 +67,15 @@ pub(crate) fn schedule_now(t: &mut Transition<'_>) {
 }
 
 fn intent(run: &Run, task: TaskRef, sticky: Option<String>) -> TaskIntent {
+    // Nobody comes back to the queue of a worker that died: its rows have to go by themselves.
+    let deadline = run.execution.task.as_ref().filter(|_| sticky.is_some()).map(WorkflowTask::deadline);
     TaskIntent {
         task,
         namespace_id: run.fixed.namespace_id.clone(),
         sticky: sticky.is_some(),
         queue: sticky.unwrap_or_else(|| run.fixed.task_queue.clone()),
         level: level(run.fixed.priority_key()),
-        expires: None,
+        expires: deadline.filter(|at| *at != Timestamp::MAX),
     }
 }
 
@@ -150,6 +152,13 @@ fn start_again(t: &mut Transition<'_>, task: &WorkflowTask, start: &StartTask) -
         }
     }
     Ok(Reply::WorkflowTask(Box::new(started(t.run, task.started_sticky && start.sticky_queue.is_some()))))
+}
+
+/// Starts the task just scheduled for the caller of this very step, past matching.
+pub(crate) fn begin_eagerly(t: &mut Transition<'_>, request_id: &str, identity: &str) {
+    let scheduled = t.run.execution.task.as_ref().map_or(0, |task| task.scheduled_event_id);
+    t.undispatch(TaskKind::Workflow, scheduled);
+    begin(t, request_id, identity, false);
 }
 
 /// Marks the pending task started, with an event unless it is transient.
@@ -432,12 +441,27 @@ pub(crate) fn time_out_if_due(t: &mut Transition<'_>) -> bool {
     true
 }
 
-/// No worker listens on the sticky queue: the same task goes to the normal one.
+/// No worker listens on the sticky queue: the same task goes to the normal one, be it waiting or undelivered.
 pub(crate) fn leave_sticky(t: &mut Transition<'_>, task: &TaskRef) -> Result<(), Rejected> {
-    let pending = current(t.run, task).filter(|task| !task.is_started()).ok_or(Rejected::TaskOutdated)?;
+    let waits = |task: &WorkflowTask| !task.is_started() || task.undelivered;
+    let pending = current(t.run, task).filter(waits).ok_or(Rejected::TaskOutdated)?;
     t.run.execution.sticky = None;
-    redispatch(t, &pending);
+    if pending.is_started() {
+        redispatch_started(t, &pending);
+    } else {
+        redispatch(t, &pending);
+    }
     Ok(())
+}
+
+/// The same token for a worker that does not have the run in its cache.
+fn redispatch_started(t: &mut Transition<'_>, pending: &WorkflowTask) {
+    if let Some(task) = &mut t.run.execution.task {
+        task.started_sticky = false;
+        task.sticky_queue = String::new();
+    }
+    let task = t.task_ref(TaskKind::Workflow, pending.scheduled_event_id, pending.stamp);
+    t.dispatch(intent(t.run, task, None));
 }
 
 /// The started task did not reach its poller: the same token goes to the next one.

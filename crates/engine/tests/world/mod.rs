@@ -400,7 +400,10 @@ impl World {
         if effect.namespace != NAMESPACE {
             return Some(effect.namespace_unknown());
         }
-        let input = effect.to_input(self.outbox[index].number, NAMESPACE_ID).expect("a whole row");
+        let input = match effect.to_input(self.outbox[index].number, NAMESPACE_ID) {
+            Ok(input) => input,
+            Err(answer) => return Some(answer),
+        };
         let answer = self.input(&effect.workflow_id, input.clone());
         let answer = match answer {
             Err(Rejected::OtherRun) => self.ask_older(&effect.workflow_id, input),

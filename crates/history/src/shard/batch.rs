@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use mainspring_engine::{
     outcome::{Chunk, RunChange, WakeMove},
-    state::{ItemKey, RunNumber},
+    state::{ItemKey, Run, RunNumber},
 };
 use mainspring_matching::{Poller, QueueName, Task};
 use mainspring_rt::Timestamp;
 use mainspring_store::{Claim, Op, ShardId, Table, keys, record, run};
 
-use super::{Action, Answered, ChainKey, Shard, Waiting, World};
+use super::{Action, Answered, ChainKey, Change, Shard, Waiting, World, indexing};
 use crate::answer::{Delivered, Error};
 
 /// Something that waits for a batch to be durable.
@@ -28,6 +28,12 @@ pub(super) enum Out<A, R> {
     Offer {
         queue: QueueName,
         task: Task,
+    },
+    /// A run that lists show differently now.
+    Index {
+        run: RunNumber,
+        version: i64,
+        change: Change,
     },
     /// An outbox row: it may be sent.
     Effect {
@@ -54,11 +60,14 @@ pub(super) struct Dirty {
     touched: BTreeSet<ItemKey>,
     chunks: Vec<Chunk>,
     wake: Option<WakeMove>,
+    /// Lists show something of it.
+    shown: bool,
 }
 
 impl Dirty {
-    /// Adds what one more step changed; true if that was anything.
-    pub(super) fn add(&mut self, change: &mut RunChange) {
+    /// Adds what one more step changed on the run.
+    pub(super) fn add(&mut self, change: &mut RunChange, run: &Run) {
+        self.shown |= indexing::shows(change, run);
         self.created |= change.created;
         self.touched.append(&mut change.touched);
         self.chunks.append(&mut change.chunks);
@@ -86,6 +95,11 @@ impl<A, R> Batch<A, R> {
         self.durable
     }
 
+    /// Something is to be written anyway.
+    pub(super) fn has_writes(&self) -> bool {
+        !self.ops.is_empty() || !self.dirty.is_empty()
+    }
+
     pub(super) fn is_idle(&self) -> bool {
         self.outs.is_empty() && self.ops.is_empty() && self.dirty.is_empty() && self.durable + 1 == self.seq
     }
@@ -101,10 +115,6 @@ impl<A, R> Batch<A, R> {
 
     pub(super) fn delete(&mut self, table: Table, key: bytes::Bytes) {
         self.ops.push(Op::Delete { table, key });
-    }
-
-    pub(super) fn extend(&mut self, ops: Vec<Op>) {
-        self.ops.extend(ops);
     }
 
     /// What changed on the newest run of a chain, for adding to.
@@ -148,13 +158,7 @@ impl<A, R> Batch<A, R> {
 }
 
 /// Writes what changed on a run. Returns the bytes of its items.
-pub(super) fn encode(
-    ops: &mut Vec<Op>,
-    shard: ShardId,
-    key: &ChainKey,
-    of: &mainspring_engine::state::Run,
-    dirty: Dirty,
-) -> usize {
+fn encode(ops: &mut Vec<Op>, shard: ShardId, key: &ChainKey, of: &Run, dirty: Dirty) -> usize {
     if dirty.created {
         run::create(ops, shard, key.namespace, of);
     }
@@ -179,8 +183,15 @@ pub(super) fn encode(
 impl<A, R> Shard<A, R> {
     /// Sends the batch off, if there is anything in it.
     pub(super) fn seal(&mut self, claim: Claim) {
+        self.forget_indexed();
         let dirty = std::mem::take(&mut self.batch.dirty);
         for (key, dirty) in dirty {
+            let Some(run) = self.chains.run(&key) else { continue };
+            if dirty.shown {
+                // Described before it is borrowed for writing; a run is a handful of shared parts.
+                let run = run.clone();
+                self.mark_unindexed(run.number, &key, &run);
+            }
             if let Some(run) = self.chains.run(&key) {
                 let bytes = encode(&mut self.batch.ops, self.id, &key, run, dirty);
                 self.chains.grow(&key, bytes);
@@ -192,6 +203,14 @@ impl<A, R> Shard<A, R> {
         let (seq, ops) = (self.batch.seq, std::mem::take(&mut self.batch.ops));
         self.batch.seq += 1;
         self.actions.push(Action::Commit { claim, seq, ops });
+    }
+
+    /// Writes what changed on a run into the batch now, not at the flush: it will be out of reach then.
+    pub(super) fn write_run(&mut self, key: &ChainKey, run: &Run, dirty: Dirty) {
+        if dirty.shown {
+            self.mark_unindexed(run.number, key, run);
+        }
+        encode(&mut self.batch.ops, self.id, key, run, dirty);
     }
 
     /// Answers once batch `after` is durable; at once if it is.
@@ -211,6 +230,7 @@ impl<A, R> Shard<A, R> {
                 let directives = world.matching.offer(&queue, task, world.now);
                 self.direct(directives);
             }
+            Out::Index { run, version, change } => self.actions.push(Action::Index { run, version, change }),
             Out::Effect { run, number } => self.effect_durable(run, number),
         }
     }
@@ -223,7 +243,7 @@ impl<A, R> Shard<A, R> {
                 let directives = world.matching.give_back(&queue, poller, world.now);
                 self.direct(directives);
             }
-            Out::Offer { .. } | Out::Effect { .. } => {}
+            Out::Offer { .. } | Out::Index { .. } | Out::Effect { .. } => {}
         }
     }
 }

@@ -29,6 +29,9 @@ const PAGE_BYTES: usize = 4 << 20;
 /// Reads under way beyond which nothing is read that can wait.
 const READS_MAX: usize = 64;
 
+/// How long work that nobody would ask for again waits after a read of its run failed.
+const READ_AGAIN: Duration = Duration::from_secs(1);
+
 /// What a read is for.
 pub(super) enum Reading<A, R> {
     /// Which chain a run belongs to.
@@ -64,6 +67,10 @@ pub(super) enum Reading<A, R> {
         run: RunNumber,
         due: Timestamp,
     },
+    /// Runs that the visibility index has yet to hear of.
+    Unindexed {
+        runs: Vec<(RunNumber, i64)>,
+    },
     /// The shard's own rows.
     Shard(Opening),
 }
@@ -80,17 +87,26 @@ pub(super) struct Reads<A, R> {
     open: BTreeMap<u64, Reading<A, R>>,
     /// Work on older runs that waits until the batch is durable that may have made them older.
     deferred: Vec<(u64, ChainKey, String, Work<A, R>)>,
+    /// Work whose read failed and that nobody would ask for again.
+    again: Vec<(Timestamp, Target, Work<A, R>)>,
 }
 
 impl<A, R> Default for Reads<A, R> {
     fn default() -> Self {
-        Reads { next: 0, open: BTreeMap::new(), deferred: Vec::new() }
+        Reads { next: 0, open: BTreeMap::new(), deferred: Vec::new(), again: Vec::new() }
     }
 }
 
 impl<A, R> Reads<A, R> {
     pub(super) fn is_empty(&self) -> bool {
-        self.deferred.is_empty() && !self.open.values().any(|reading| !matches!(reading, Reading::Wakes { .. }))
+        self.deferred.is_empty()
+            && self.again.is_empty()
+            && !self.open.values().any(|reading| !matches!(reading, Reading::Wakes { .. }))
+    }
+
+    /// When a read that failed is to be tried again.
+    pub(super) fn next(&self) -> Timestamp {
+        self.again.iter().map(|(at, ..)| *at).min().unwrap_or(Timestamp::MAX)
     }
 
     pub(super) fn is_busy(&self) -> bool {
@@ -111,6 +127,7 @@ impl<A, R> Reads<A, R> {
         }
         let deferred = std::mem::take(&mut self.deferred);
         waiting.extend(deferred.into_iter().map(|(_, key, _, work)| (Target::Chain(key), work)));
+        waiting.extend(std::mem::take(&mut self.again).into_iter().map(|(_, target, work)| (target, work)));
         waiting
     }
 }
@@ -142,6 +159,7 @@ impl<A, R> Shard<A, R> {
             Reading::OlderRows { key, run, work } => self.older_rows_read(&key, run, work, pages, world),
             Reading::Wakes { until } => self.wakes_read(until, pages),
             Reading::Retire { key, run, due } => self.retire_read(key, run, due, pages, world),
+            Reading::Unindexed { runs } => self.unindexed_read(runs, pages),
             Reading::Shard(opening) => self.shard_read(opening, pages, world),
         }
     }
@@ -162,7 +180,7 @@ impl<A, R> Shard<A, R> {
         match pages.and_then(|pages| only(pages.into_iter().next()).map(|row| owner(&row)).transpose()) {
             Ok(Some(key)) => self.route(Target::Chain(key), work, world),
             Ok(None) => self.run_gone(run, work, world),
-            Err(error) => self.refuse_read(work, error, world),
+            Err(error) => self.refuse_read(Target::Run(run), work, error, world),
         }
     }
 
@@ -227,14 +245,15 @@ impl<A, R> Shard<A, R> {
         for (target, work) in self.chains.end_loading(key, chain) {
             match &error {
                 None => self.route(target, work, world),
-                Some(error) => self.refuse_read(work, error.clone(), world),
+                Some(error) => self.refuse_read(target, work, error.clone(), world),
             }
         }
     }
 
-    fn refuse_read(&mut self, work: Work<A, R>, error: StoreError, world: &World<'_, R>) {
+    /// A read failed. Callers hear so; what nobody would ask for again is done later.
+    fn refuse_read(&mut self, target: Target, work: Work<A, R>, error: StoreError, world: &World<'_, R>) {
         if let Work::Wake { run, .. } = &work {
-            self.wakes.postpone(*run, self.clock + Duration::from_secs(5));
+            return self.wakes.postpone(*run, self.clock + Duration::from_secs(5));
         }
         let error = match error {
             StoreError::Corrupt(why) => {
@@ -243,7 +262,25 @@ impl<A, R> Shard<A, R> {
             }
             error => Error::Unavailable(error.to_string()),
         };
-        self.refuse(work, error, world);
+        let asked_again = !matches!(work, Work::Start { .. } | Work::Call { answer: None, .. });
+        if asked_again || matches!(error, Error::Corrupt(_)) {
+            return self.refuse(work, error, world);
+        }
+        self.reads.again.push((self.clock + READ_AGAIN, target, work));
+    }
+
+    /// Does again what failed for want of a read.
+    pub(super) fn read_again(&mut self, world: &World<'_, R>) {
+        if self.reads.next() > self.clock {
+            return;
+        }
+        for (at, target, work) in std::mem::take(&mut self.reads.again) {
+            if at > self.clock {
+                self.reads.again.push((at, target, work));
+            } else {
+                self.route(target, work, world);
+            }
+        }
     }
 
     /// Does work that names a run which is not the newest of its chain.
@@ -299,7 +336,7 @@ impl<A, R> Shard<A, R> {
                 self.read(scans, Reading::OlderRows { key, run, work });
             }
             Ok(None) => self.refuse(work, Rejected::NotFound.into(), world),
-            Err(error) => self.refuse_read(work, error, world),
+            Err(error) => self.refuse_read(Target::Chain(key), work, error, world),
         }
     }
 
@@ -318,7 +355,7 @@ impl<A, R> Shard<A, R> {
         let run = match run {
             Ok(run) if run.fixed.workflow_id == *key.workflow_id => run,
             Ok(_) => return self.refuse(work, Rejected::NotFound.into(), world),
-            Err(error) => return self.refuse_read(work, error, world),
+            Err(error) => return self.refuse_read(Target::Chain(key.clone()), work, error, world),
         };
         match work {
             Work::Look { answer: to, .. } | Work::Watch { answer: to, .. } => {
@@ -354,6 +391,7 @@ impl<A, R> Shard<A, R> {
             page(Table::Queue, keys::tasks_from(self.id, &[0; 16]), 1),
             page(Table::Queue, keys::kind(self.id, b'O'), PAGE_ROWS),
             page(Table::Queue, keys::kind(self.id, b'D'), PAGE_ROWS),
+            page(Table::Queue, keys::kind(self.id, b'V'), PAGE_ROWS),
             page(Table::Meta, Range::one(keys::shard_info(self.id)), 1),
         ];
         self.read(scans, Reading::Shard(Opening::default()));
@@ -408,8 +446,13 @@ impl<A, R> Shard<A, R> {
             }
             Some(b'D') => {
                 let parked: Parked = record::open(key, value)?;
-                if let Some(run) = keys::parse_parked(key) {
+                if let Some(run) = keys::parse_run(key) {
                     self.frozen.insert(run, parked.reason);
+                }
+            }
+            Some(b'V') => {
+                if let Some(run) = keys::parse_run(key) {
+                    self.indexing.leave(run, record::open(key, value)?);
                 }
             }
             _ => self.task_id = self.task_id.max(record::open::<ShardInfo>(key, value)?.task_id),
@@ -422,6 +465,7 @@ impl<A, R> Shard<A, R> {
         let directives = world.matching.load_shard(self.id.0, &opening.queues, world.now);
         self.direct(directives);
         self.write_parked();
+        self.index_left();
         for (run, number) in self.outbox.numbers() {
             self.effect_durable(run, number);
         }
@@ -432,8 +476,12 @@ impl<A, R> Shard<A, R> {
 }
 
 fn owner((key, value): &(Bytes, Bytes)) -> Result<ChainKey, StoreError> {
-    let fixed: Fixed = record::open(key, value.clone())?;
+    chain_key(&record::open(key, value.clone())?)
+}
+
+/// The chain that a run belongs to.
+pub(super) fn chain_key(fixed: &Fixed) -> Result<ChainKey, StoreError> {
     let namespace = uuid::Uuid::parse_str(&fixed.namespace_id)
         .map_err(|_| StoreError::Corrupt(format!("{} is no namespace id", fixed.namespace_id)))?;
-    Ok(ChainKey { namespace: NamespaceId(namespace), workflow_id: fixed.workflow_id.into() })
+    Ok(ChainKey { namespace: NamespaceId(namespace), workflow_id: fixed.workflow_id.as_str().into() })
 }

@@ -14,6 +14,7 @@
 
 mod batch;
 mod chains;
+mod indexing;
 mod loading;
 mod outbox;
 mod queries;
@@ -44,6 +45,8 @@ use crate::{
 };
 use batch::Batch;
 use chains::Chains;
+pub use indexing::Change;
+use indexing::Indexing;
 use loading::Reads;
 use outbox::Outbox;
 pub use queries::Ask;
@@ -112,6 +115,8 @@ pub enum Event<A, R> {
     QueryAnswered(u64, QueryReply),
     /// A query task did not reach its poller.
     QueryUndelivered(u64),
+    /// The visibility index has these versions of runs on disk.
+    Indexed(Vec<(RunNumber, i64)>),
     /// Nobody gets this task any more: its row goes.
     Expired(QueueHash, TaskKey),
     /// The answer to [`Action::Claim`].
@@ -160,6 +165,12 @@ pub enum Action<A, R> {
         number: u64,
         effect: Effect,
     },
+    /// Tell the visibility index, and bring [`Event::Indexed`] back when it has it on disk.
+    Index {
+        run: RunNumber,
+        version: i64,
+        change: Change,
+    },
     /// The store is not to be used any more: stop the process.
     Fatal(StoreError),
 }
@@ -203,6 +214,7 @@ pub struct Shard<A, R> {
     wakes: Wakes,
     outbox: Outbox,
     queries: Queries<A>,
+    indexing: Indexing,
     /// Counted from the claim's epoch on, so that no two claims give out the same.
     runs_started: u64,
     /// The last task id given out.
@@ -251,6 +263,7 @@ impl<A, R> Shard<A, R> {
             wakes: Wakes::default(),
             outbox: Outbox::default(),
             queries: Queries::new(seed),
+            indexing: Indexing::default(),
             runs_started: 0,
             task_id: 0,
             strikes: BTreeMap::new(),
@@ -269,6 +282,7 @@ impl<A, R> Shard<A, R> {
             Event::Work(target, work) => self.take(target, work, world),
             Event::QueryAnswered(id, reply) => self.query_answered(id, reply),
             Event::QueryUndelivered(id) => self.query_undelivered(id, world),
+            Event::Indexed(runs) => self.indexed(runs),
             Event::Expired(queue, key) => self.delete_task_row(&queue, key),
             Event::Claimed(result) => self.claimed(result, world),
             Event::Read(ticket, result) => self.read_done(ticket, result, world),
@@ -295,14 +309,20 @@ impl<A, R> Shard<A, R> {
         match self.phase {
             Phase::Closed { retry_at } => retry_at,
             // With many reads under way nothing more is woken; their answers come as events.
-            Phase::Open(_) if !self.reads.is_busy() => self.wakes.next().min(self.queries.next_sweep()),
+            Phase::Open(_) if !self.reads.is_busy() => {
+                self.wakes.next().min(self.queries.next_sweep()).min(self.indexing.next()).min(self.reads.next())
+            }
             _ => Timestamp::MAX,
         }
     }
 
     /// Nothing is in flight and nobody waits.
     pub fn is_idle(&self) -> bool {
-        matches!(self.phase, Phase::Open(_)) && self.batch.is_idle() && self.reads.is_empty() && self.early.is_empty()
+        matches!(self.phase, Phase::Open(_))
+            && self.batch.is_idle()
+            && self.reads.is_empty()
+            && self.early.is_empty()
+            && self.indexing.is_idle()
     }
 
     /// Whether waiting can make it idle: false for a shard whose store is broken, or that is not to be claimed.
@@ -356,6 +376,8 @@ impl<A, R> Shard<A, R> {
             Phase::Closed { retry_at } if retry_at <= world.now => self.claim(),
             Phase::Open(_) => {
                 self.wake_due(world);
+                self.read_again(world);
+                self.index_again();
                 self.sweep_queries(world);
             }
             _ => {}
@@ -395,6 +417,7 @@ impl<A, R> Shard<A, R> {
         }
         self.wakes = Wakes::default();
         self.outbox = Outbox::default();
+        self.indexing = Indexing::default();
         let directives = world.matching.forget_shard(self.id.0, world.now);
         self.direct(directives);
         self.phase = match &error {

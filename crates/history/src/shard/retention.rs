@@ -15,7 +15,7 @@ use mainspring_store::{
 };
 
 use super::{
-    ChainKey, Shard, Target, Work, World, batch,
+    ChainKey, Shard, Target, Work, World,
     chains::Found,
     loading::{Reading, page},
 };
@@ -96,6 +96,7 @@ impl<A, R> Shard<A, R> {
         if let Ok(id) = uuid::Uuid::parse_str(&fixed.run_id) {
             self.batch.delete(Table::State, keys::run_id(self.id, key.namespace, RunId(id)));
         }
+        self.mark_deleted(run, key, &fixed.run_id);
         self.batch.delete(Table::Queue, keys::wake(self.id, wake_at, run));
         self.wakes.moved(seq, run, WakeMove { from: wake_at, to: Timestamp::ZERO });
     }
@@ -103,10 +104,8 @@ impl<A, R> Shard<A, R> {
     /// Writes what changed on the newest run of a chain into the batch now, not at the flush.
     pub(super) fn write_dirty(&mut self, key: &ChainKey) {
         let Some(dirty) = self.batch.pop_dirty(key) else { return };
-        if let Some(run) = self.chains.run(key) {
-            let mut ops = Vec::new();
-            batch::encode(&mut ops, self.id, key, run, dirty);
-            self.batch.extend(ops);
+        if let Some(run) = self.chains.run(key).cloned() {
+            self.write_run(key, &run, dirty);
         }
     }
 }

@@ -18,9 +18,7 @@ use mainspring_store::{
     record::{self, Parked, ShardInfo, TaskRow},
 };
 
-use super::{
-    Answered, ChainKey, Phase, Shard, Target, Waiting, Work, World, batch, batch::Out, chains::Found, queries,
-};
+use super::{Answered, ChainKey, Phase, Shard, Target, Waiting, Work, World, batch::Out, chains::Found, queries};
 use crate::answer::{Answer, Delivered, Error, QueryReply, RunView};
 
 /// Failures of one chain's steps after which the run is frozen.
@@ -33,6 +31,13 @@ impl<A, R> Shard<A, R> {
             self.early.push_back((target, work));
             return;
         }
+        let work = match work {
+            // A task without a row names a query, not a run.
+            Work::Start { queue, task, poller } if task.key.level == queries::LEVEL => {
+                return self.start_query(task.run, &queue, poller, world);
+            }
+            work => work,
+        };
         let key = match target {
             Target::Chain(key) => key,
             Target::Run(run) => match self.chains.key_of(run) {
@@ -115,6 +120,7 @@ impl<A, R> Shard<A, R> {
                 let task = completed.next_task.iter().map(|task| task.history_from);
                 task.chain(completed.activities.iter().map(|activity| activity.activity.scheduled_event_id)).min()
             }
+            Reply::StartedEagerly(_, task) => Some(task.history_from),
             _ => None,
         };
         let next_task = matches!(&reply, Reply::Completed(completed) if completed.next_task.is_some());
@@ -164,6 +170,18 @@ impl<A, R> Shard<A, R> {
         told.into_iter().for_each(|(_, to)| self.look(key, to));
     }
 
+    /// Another run takes the place of this one: who watched it sees its end.
+    fn tell_watchers(&mut self, key: &ChainKey, run: Run) {
+        let watchers = std::mem::take(&mut self.chains.get(key).watchers);
+        let after = self.batch.seq();
+        for (_, to) in watchers {
+            // Without what is in memory: its last batches are in the store by then.
+            let (number, run) = (self.run_key(run.number), run.clone());
+            let view = RunView { key: number, namespace: key.namespace, run, tail: Vec::new() };
+            self.answer(after, to, Ok(Answered::View(Box::new(view))));
+        }
+    }
+
     fn wake(&mut self, key: &ChainKey, run: RunNumber, due: Timestamp, world: &World<'_, R>) {
         let Some(newest) = self.chains.run(key).filter(|newest| newest.number == run) else {
             return self.retire(key, run, due);
@@ -171,8 +189,9 @@ impl<A, R> Shard<A, R> {
         if !newest.is_open() {
             return self.retire(key, run, due);
         }
-        if newest.execution.wake_at != due.as_nanos() {
-            // The row has moved since this wake was read.
+        let wake_at = newest.execution.wake_at;
+        if wake_at == 0 || wake_at > due.as_nanos() {
+            // The row has moved since this wake was read. One that was postponed comes after its row.
             return;
         }
         if let Err(error) = self.step(key, Input::Wake(run), world)
@@ -196,9 +215,6 @@ impl<A, R> Shard<A, R> {
             mainspring_api::ids::QueueKind::Workflow => TaskKind::Workflow,
             mainspring_api::ids::QueueKind::Activity => TaskKind::Activity,
         };
-        if task.key.level == queries::LEVEL {
-            return self.start_query(task.run, queue, poller, world);
-        }
         let task_ref = TaskRef { run: RunNumber(task.run), kind, event_id: task.event_id, stamp: task.stamp };
         let result = self.start_for(key, queue, task_ref, &poller, world);
         if self.broken.is_none() {
@@ -303,6 +319,7 @@ impl<A, R> Shard<A, R> {
         if let Some(superseded) = superseded {
             let (run, mut change) = *superseded;
             tasks.append(&mut self.record_superseded(key, &run, &mut change));
+            self.tell_watchers(key, run);
         }
         if let Some(mut change) = current {
             tasks.append(&mut self.record_current(key, before, &mut change));
@@ -315,10 +332,8 @@ impl<A, R> Shard<A, R> {
 
     fn record_superseded(&mut self, key: &ChainKey, run: &Run, change: &mut RunChange) -> Vec<TaskIntent> {
         let mut dirty = self.batch.pop_dirty(key).unwrap_or_default();
-        dirty.add(change);
-        let mut ops = Vec::new();
-        batch::encode(&mut ops, self.id, key, run, dirty);
-        self.batch.extend(ops);
+        dirty.add(change, run);
+        self.write_run(key, run, dirty);
         self.chains.get(key).seq = self.batch.seq();
         self.record_rest(run.number, change)
     }
@@ -329,7 +344,9 @@ impl<A, R> Shard<A, R> {
             self.chains.renumber(key, before, number);
         }
         self.chains.extend_tail(key, &change.chunks);
-        self.batch.dirty(key).add(change);
+        if let Some(run) = self.chains.run(key) {
+            self.batch.dirty(key).add(change, run);
+        }
         self.chains.get(key).seq = self.batch.seq();
         number.map_or_else(Vec::new, |number| self.record_rest(number, change))
     }

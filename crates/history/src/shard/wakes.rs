@@ -15,6 +15,8 @@ use super::{Shard, Target, Work, World, loading::Reading};
 const AHEAD: Duration = Duration::from_secs(60);
 /// More is read when the part in memory ends so soon.
 const REFILL: Duration = Duration::from_secs(20);
+/// How long a scan that failed is left alone.
+const SCAN_AGAIN: Duration = Duration::from_secs(1);
 /// Rows of one page.
 const PAGE_ROWS: usize = 1_000;
 /// Chains that are woken in one go, so that a herd of them leaves room for other work.
@@ -29,6 +31,8 @@ pub(super) struct Wakes {
     /// Rows before this place are in memory.
     horizon: (Timestamp, u64),
     scanning: bool,
+    /// The last scan failed: not to be tried again before.
+    retry_at: Timestamp,
     /// Written by batches that are not durable, or since the running scan began.
     recent: Vec<(u64, Due)>,
     durable: u64,
@@ -38,7 +42,7 @@ impl Wakes {
     /// When something is due, or more has to be read.
     pub(super) fn next(&self) -> Timestamp {
         let first = self.due.first().map_or(Timestamp::MAX, |(due, _)| *due);
-        if self.scanning { first } else { first.min(self.horizon.0 - REFILL) }
+        if self.scanning { first } else { first.min((self.horizon.0 - REFILL).max(self.retry_at)) }
     }
 
     /// The wake row of a run moves in batch `seq`.
@@ -97,7 +101,8 @@ impl<A, R> Shard<A, R> {
             let Some((due, run)) = self.wakes.pop(self.clock) else { break };
             self.route(Target::Run(run), Work::Wake { run, due }, world);
         }
-        if !self.wakes.scanning && self.wakes.horizon.0 <= self.clock + REFILL {
+        let wanted = self.wakes.horizon.0 <= self.clock + REFILL && self.wakes.retry_at <= self.clock;
+        if wanted && !self.wakes.scanning {
             self.wakes.scanning = true;
             let until = self.clock + AHEAD;
             let (due, run) = self.wakes.horizon;
@@ -116,6 +121,7 @@ impl<A, R> Shard<A, R> {
             Err(error) => {
                 tracing::error!(shard = self.id.0, %error, "wake rows cannot be read");
                 self.wakes.scanning = false;
+                self.wakes.retry_at = self.clock + SCAN_AGAIN;
             }
         }
     }

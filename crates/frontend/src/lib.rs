@@ -1,0 +1,218 @@
+//! Every RPC of the public API, apart from how it is carried: bytes of a request in, bytes of an answer out.
+//!
+//! [`Frontend::call`] decodes, finds the namespace, checks, builds the engine's input, asks history and encodes. gRPC
+//! (and later HTTP/JSON) are adapters outside. One file a group of RPCs; what several share:
+//!
+//! - `validate`: rules and texts for fields; `search_attributes`: names, types and values of those.
+//! - `error`: the one place that turns refusals and failures into gRPC statuses with their details.
+//! - `token`: task tokens and page tokens, opaque to callers and checked when they come back.
+//! - `long_poll`: how long a call may wait; `pages`: stored history cut into pages.
+//!
+//! Start reading at [`Frontend::call`].
+
+mod activity_tasks;
+mod control;
+mod describe;
+mod error;
+mod history;
+mod long_poll;
+mod namespaces;
+mod pages;
+mod pending;
+mod queries;
+mod search_attributes;
+mod server_info;
+mod start;
+mod token;
+mod validate;
+mod workflow_tasks;
+
+use std::{future::Future, pin::pin, sync::Arc};
+
+use bytes::Bytes;
+use futures_util::future::{Either, select};
+use mainspring_engine::limits::Limits;
+use mainspring_history::{Delivery, History, Namespace};
+use mainspring_rt::{Rt, Timestamp};
+use prost::Message;
+use tokio::sync::watch;
+use tonic::Status;
+use uuid::Uuid;
+
+pub use server_info::SERVER_VERSION;
+
+/// Path prefix of the RPCs that SDKs use.
+pub const WORKFLOW_SERVICE: &str = "temporal.api.workflowservice.v1.WorkflowService";
+/// Path prefix of the RPCs for operators.
+pub const OPERATOR_SERVICE: &str = "temporal.api.operatorservice.v1.OperatorService";
+
+/// What a frontend stands on.
+pub struct Config {
+    pub rt: Rt,
+    pub history: History,
+    /// The same as history's.
+    pub limits: Limits,
+    /// Names the store in `GetClusterInfo`.
+    pub store_name: &'static str,
+}
+
+/// All RPCs. Clones share everything.
+#[derive(Clone)]
+pub struct Frontend {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    rt: Rt,
+    history: History,
+    limits: Limits,
+    store_name: &'static str,
+    /// Once true, whoever waits is sent home.
+    closing: watch::Sender<bool>,
+}
+
+/// What a request brings along beside its bytes.
+#[derive(Clone, Debug, Default)]
+pub struct Metadata {
+    /// When the caller stops waiting, if it said so.
+    pub deadline: Option<Timestamp>,
+    /// Which kind of client asks, such as `temporal-cli`; may be empty.
+    pub client_name: String,
+}
+
+/// An encoded answer.
+pub struct Answer {
+    bytes: Bytes,
+    /// A task handed out with the answer: dropped unsent, it goes to another poller.
+    delivery: Option<Delivery>,
+}
+
+impl Answer {
+    /// The answer's bytes, to be called when they go out: from here on only timeouts bring back a task in it.
+    pub fn into_sent(self) -> Bytes {
+        if let Some(delivery) = self.delivery {
+            delivery.sent();
+        }
+        self.bytes
+    }
+}
+
+impl Frontend {
+    /// A frontend for one node.
+    pub fn new(config: Config) -> Frontend {
+        Frontend {
+            shared: Arc::new(Shared {
+                rt: config.rt,
+                history: config.history,
+                limits: config.limits,
+                store_name: config.store_name,
+                closing: watch::Sender::new(false),
+            }),
+        }
+    }
+
+    /// The server stops: polls and waiting reads come back empty at once, those to come as well.
+    pub fn end_polls(&self) {
+        self.shared.closing.send_replace(true);
+    }
+
+    /// Answers one RPC. `path` is the one of gRPC: `/service/method`. Dropping the future takes a waiting poll out of
+    /// its line at once.
+    ///
+    /// # Errors
+    /// The gRPC status that the caller is to see.
+    pub async fn call(&self, path: &str, request: Bytes, metadata: &Metadata) -> Result<Answer, Status> {
+        match path.strip_prefix('/').and_then(|path| path.split_once('/')) {
+            Some((WORKFLOW_SERVICE, method)) => self.call_workflow_service(method, request, metadata).await,
+            Some((service @ OPERATOR_SERVICE, method)) => Err(server_info::unimplemented(service, method)),
+            Some((service, _)) => Err(Status::unimplemented(format!("unknown service {service}"))),
+            None => Err(Status::unimplemented(format!("malformed method name: {path:?}"))),
+        }
+    }
+
+    async fn call_workflow_service(&self, method: &str, request: Bytes, metadata: &Metadata) -> Result<Answer, Status> {
+        match method {
+            "StartWorkflowExecution" => answer(request, |r| self.start_workflow_execution(r)).await,
+            "SignalWithStartWorkflowExecution" => answer(request, |r| self.signal_with_start(r)).await,
+            "SignalWorkflowExecution" => answer(request, |r| self.signal_workflow_execution(r)).await,
+            "RequestCancelWorkflowExecution" => answer(request, |r| self.request_cancel(r)).await,
+            "TerminateWorkflowExecution" => answer(request, |r| self.terminate_workflow_execution(r)).await,
+            "DescribeWorkflowExecution" => answer(request, |r| self.describe_workflow_execution(r)).await,
+            "QueryWorkflow" => answer(request, |r| self.query_workflow(r, metadata)).await,
+            "GetWorkflowExecutionHistory" => answer(request, |r| self.get_history(r, metadata)).await,
+            "GetWorkflowExecutionHistoryReverse" => answer(request, |r| self.get_history_reverse(r)).await,
+            "PollWorkflowTaskQueue" => self.poll_workflow_task_queue(decode(request)?, metadata).await,
+            "RespondWorkflowTaskCompleted" => answer(request, |r| self.respond_workflow_task_completed(r)).await,
+            "RespondWorkflowTaskFailed" => answer(request, |r| self.respond_workflow_task_failed(r)).await,
+            "RespondQueryTaskCompleted" => answer(request, |r| self.respond_query_task_completed(r)).await,
+            "ResetStickyTaskQueue" => answer(request, |r| self.reset_sticky_task_queue(r)).await,
+            "ShutdownWorker" => answer(request, |r| self.shutdown_worker(r)).await,
+            "PollActivityTaskQueue" => self.poll_activity_task_queue(decode(request)?, metadata).await,
+            "RecordActivityTaskHeartbeat" => answer(request, |r| self.record_heartbeat(r)).await,
+            "RecordActivityTaskHeartbeatById" => answer(request, |r| self.record_heartbeat_by_id(r)).await,
+            "RespondActivityTaskCompleted" => answer(request, |r| self.respond_activity_completed(r)).await,
+            "RespondActivityTaskCompletedById" => answer(request, |r| self.respond_activity_completed_by_id(r)).await,
+            "RespondActivityTaskFailed" => answer(request, |r| self.respond_activity_failed(r)).await,
+            "RespondActivityTaskFailedById" => answer(request, |r| self.respond_activity_failed_by_id(r)).await,
+            "RespondActivityTaskCanceled" => answer(request, |r| self.respond_activity_canceled(r)).await,
+            "RespondActivityTaskCanceledById" => answer(request, |r| self.respond_activity_canceled_by_id(r)).await,
+            "RegisterNamespace" => answer(request, |r| self.register_namespace(r)).await,
+            "DescribeNamespace" => answer(request, |r| self.describe_namespace(r)).await,
+            "ListNamespaces" => answer(request, |r| self.list_namespaces(r)).await,
+            "GetSystemInfo" => answer(request, |r| self.get_system_info(r)).await,
+            "GetClusterInfo" => answer(request, |r| self.get_cluster_info(r)).await,
+            _ => Err(server_info::unimplemented(WORKFLOW_SERVICE, method)),
+        }
+    }
+
+    /// The namespace that a request names.
+    fn namespace(&self, name: &str) -> Result<Arc<Namespace>, Status> {
+        if name.is_empty() {
+            return Err(error::invalid("Namespace is empty."));
+        }
+        if name.len() > self.shared.limits.id_bytes_max {
+            return Err(error::invalid("Namespace length exceeds limit."));
+        }
+        self.shared.history.namespaces().by_name(name).ok_or_else(|| error::namespace_not_found(name))
+    }
+
+    /// What `waiting` comes to, or nothing at `end` or when the server stops; then it is dropped.
+    async fn wait_until<T>(&self, end: Timestamp, waiting: impl Future<Output = T>) -> Option<T> {
+        let mut closing = self.shared.closing.subscribe();
+        let closed = pin!(closing.wait_for(|closing| *closing));
+        let over = select(self.shared.rt.sleep_until(end), closed);
+        match select(pin!(waiting), over).await {
+            Either::Left((come, _)) => Some(come),
+            Either::Right(_) => None,
+        }
+    }
+
+    fn random_uuid(&self) -> Uuid {
+        let rt = &self.shared.rt;
+        let random = (u128::from(rt.random_u64()) << 64) | u128::from(rt.random_u64());
+        uuid::Builder::from_random_bytes(random.to_be_bytes()).into_uuid()
+    }
+}
+
+/// Decodes the request, has it handled, encodes the answer. The handler's future is boxed: it is far larger than
+/// this one, which every call pays for.
+async fn answer<Request, Response, Handling>(
+    request: Bytes,
+    handle: impl FnOnce(Request) -> Handling,
+) -> Result<Answer, Status>
+where
+    Request: Message + Default,
+    Response: Message,
+    Handling: Future<Output = Result<Response, Status>>,
+{
+    let response = Box::pin(handle(decode(request)?)).await?;
+    Ok(Answer { bytes: encode(&response), delivery: None })
+}
+
+fn decode<Request: Message + Default>(request: Bytes) -> Result<Request, Status> {
+    Request::decode(request).map_err(|error| Status::internal(format!("grpc: error unmarshalling request: {error}")))
+}
+
+fn encode(response: &impl Message) -> Bytes {
+    response.encode_to_vec().into()
+}

@@ -1,0 +1,294 @@
+//! Starting workflows: StartWorkflowExecution and SignalWithStartWorkflowExecution.
+
+use mainspring_api::v1::{
+    common::{Link, link},
+    enums::{EventType, WorkflowIdConflictPolicy as ConflictPolicy, WorkflowIdReusePolicy as ReusePolicy},
+    workflowservice::{
+        SignalWithStartWorkflowExecutionRequest, SignalWithStartWorkflowExecutionResponse,
+        StartWorkflowExecutionRequest, StartWorkflowExecutionResponse,
+    },
+};
+use mainspring_engine::{
+    input::{Input, Signal, Start},
+    outcome::{Reply, StartedRun},
+    retry,
+};
+use mainspring_history::Namespace;
+use tonic::Status;
+
+use crate::{
+    Frontend,
+    error::{self, About, invalid, not_implemented},
+    search_attributes, validate,
+};
+
+impl Frontend {
+    pub(crate) async fn start_workflow_execution(
+        &self,
+        request: StartWorkflowExecutionRequest,
+    ) -> Result<StartWorkflowExecutionResponse, Status> {
+        let namespace = self.namespace(&request.namespace)?;
+        let start = self.start(&namespace, request, ConflictPolicy::Fail)?;
+        let workflow_id = start.workflow_id.clone();
+        let started = self.started(&namespace, &workflow_id, Input::Start(Box::new(start))).await?;
+        let reference = link::workflow_event::Reference::EventRef(link::workflow_event::EventReference {
+            event_id: 1,
+            event_type: EventType::WorkflowExecutionStarted as i32,
+        });
+        Ok(StartWorkflowExecutionResponse {
+            link: Some(link(&namespace.name, &workflow_id, &started.run_id, reference)),
+            run_id: started.run_id,
+            first_execution_run_id: started.first_run_id,
+            started: started.started,
+            status: started.status as i32,
+            // An eager start may always be refused: the task then goes through the queue.
+            eager_workflow_task: None,
+        })
+    }
+
+    pub(crate) async fn signal_with_start(
+        &self,
+        request: SignalWithStartWorkflowExecutionRequest,
+    ) -> Result<SignalWithStartWorkflowExecutionResponse, Status> {
+        let namespace = self.namespace(&request.namespace)?;
+        let (start, mut signal) = split(request);
+        let start = self.start(&namespace, start, ConflictPolicy::UseExisting)?;
+        if signal.name.is_empty() {
+            return Err(invalid("signal not set"));
+        }
+        validate::optional(&signal.name, "SignalName", &self.shared.limits)?;
+        validate::blob(signal.input.as_ref(), &self.shared.limits)?;
+        signal.request_id.clone_from(&start.request_id);
+        let (workflow_id, request_id) = (start.workflow_id.clone(), start.request_id.clone());
+        let input = Input::SignalWithStart(Box::new(start), Box::new(signal));
+        let started = self.started(&namespace, &workflow_id, input).await?;
+        Ok(SignalWithStartWorkflowExecutionResponse {
+            signal_link: Some(signal_link(&namespace.name, &workflow_id, &started.run_id, request_id)),
+            run_id: started.run_id,
+            first_execution_run_id: started.first_run_id,
+            started: started.started,
+        })
+    }
+
+    async fn started(&self, namespace: &Namespace, workflow_id: &str, input: Input) -> Result<StartedRun, Status> {
+        let reuse_policy = match &input {
+            Input::Start(start) | Input::SignalWithStart(start, _) => start.reuse_policy,
+            _ => ReusePolicy::Unspecified,
+        };
+        let about = About { workflow_id, reuse_policy, ..About::default() };
+        let answer = self.shared.history.call(namespace.id, workflow_id, input).await;
+        match answer.map_err(|error| error::status(error, &about))?.reply {
+            Reply::Started(started) => Ok(started),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// The engine's start: everything checked, defaults filled in. The order of the checks decides which text a
+    /// request with several faults gets.
+    fn start(
+        &self,
+        namespace: &Namespace,
+        request: StartWorkflowExecutionRequest,
+        conflict_default: ConflictPolicy,
+    ) -> Result<Start, Status> {
+        let limits = &self.shared.limits;
+        validate::workflow_id(&request.workflow_id, limits)?;
+        let retry_policy = request.retry_policy.map(|policy| retry::with_defaults(Some(policy)));
+        if let Some(policy) = &retry_policy {
+            retry::validate(policy).map_err(invalid)?;
+        }
+        let start_delay = validate::span(request.workflow_start_delay.as_ref(), "WorkflowStartDelay")?;
+        if !request.cron_schedule.is_empty() && !start_delay.is_zero() {
+            return Err(invalid("CronSchedule and WorkflowStartDelay may not be used together."));
+        }
+        mainspring_engine::validate_cron(&request.cron_schedule).map_err(invalid)?;
+        let workflow_type = request.workflow_type.unwrap_or_default().name;
+        validate::required(&workflow_type, "WorkflowType", limits)?;
+        let task_queue = validate::task_queue(request.task_queue, limits)?;
+        let execution_timeout =
+            validate::span(request.workflow_execution_timeout.as_ref(), "WorkflowExecutionTimeout")?;
+        let run_timeout = validate::span(request.workflow_run_timeout.as_ref(), "WorkflowRunTimeout")?;
+        let task_timeout = validate::span(request.workflow_task_timeout.as_ref(), "WorkflowTaskTimeout")?;
+        validate::optional(&request.request_id, "RequestId", limits)?;
+        let (reuse_policy, conflict_policy) =
+            id_policies(request.workflow_id_reuse_policy, request.workflow_id_conflict_policy, conflict_default)?;
+        let mut search_attributes = request.search_attributes.unwrap_or_default().indexed_fields;
+        search_attributes::check(namespace, &mut search_attributes).map_err(invalid)?;
+        validate::priority(request.priority.as_ref())?;
+        validate::links(&request.links)?;
+        validate::blob(request.input.as_ref(), limits)?;
+        validate::memo(request.memo.as_ref(), limits)?;
+        refuse_unless(request.completion_callbacks.is_empty(), "completion_callbacks")?;
+        refuse_unless(request.versioning_override.is_none(), "versioning_override")?;
+        refuse_unless(request.on_conflict_options.is_none(), "on_conflict_options")?;
+        refuse_unless(request.time_skipping_config.is_none(), "time_skipping_config")?;
+        Ok(Start {
+            namespace_id: namespace.id.to_string(),
+            namespace: namespace.name.clone(),
+            workflow_id: request.workflow_id,
+            workflow_type,
+            task_queue,
+            input: request.input,
+            execution_timeout,
+            run_timeout,
+            task_timeout,
+            identity: request.identity,
+            request_id: self.request_id(request.request_id),
+            reuse_policy,
+            conflict_policy,
+            retry_policy,
+            cron_schedule: request.cron_schedule,
+            memo: request.memo.unwrap_or_default().fields,
+            search_attributes,
+            header: request.header,
+            start_delay,
+            last_completion_result: request.last_completion_result,
+            continued_failure: request.continued_failure,
+            user_metadata: request.user_metadata,
+            links: request.links,
+            priority: request.priority,
+            ..Start::default()
+        })
+    }
+
+    /// A request that names none gets one of its own, and so is not deduplicated.
+    fn request_id(&self, given: String) -> String {
+        if !given.is_empty() {
+            return given;
+        }
+        self.random_uuid().to_string()
+    }
+}
+
+/// What a signal-with-start has in common with a start, and its signal.
+fn split(request: SignalWithStartWorkflowExecutionRequest) -> (StartWorkflowExecutionRequest, Signal) {
+    let signal = Signal {
+        name: request.signal_name,
+        input: request.signal_input,
+        identity: request.identity.clone(),
+        header: request.header.clone(),
+        links: request.links.clone(),
+        ..Signal::default()
+    };
+    let start = StartWorkflowExecutionRequest {
+        namespace: request.namespace,
+        workflow_id: request.workflow_id,
+        workflow_type: request.workflow_type,
+        task_queue: request.task_queue,
+        input: request.input,
+        workflow_execution_timeout: request.workflow_execution_timeout,
+        workflow_run_timeout: request.workflow_run_timeout,
+        workflow_task_timeout: request.workflow_task_timeout,
+        identity: request.identity,
+        request_id: request.request_id,
+        workflow_id_reuse_policy: request.workflow_id_reuse_policy,
+        workflow_id_conflict_policy: request.workflow_id_conflict_policy,
+        retry_policy: request.retry_policy,
+        cron_schedule: request.cron_schedule,
+        memo: request.memo,
+        search_attributes: request.search_attributes,
+        header: request.header,
+        workflow_start_delay: request.workflow_start_delay,
+        user_metadata: request.user_metadata,
+        links: request.links,
+        versioning_override: request.versioning_override,
+        priority: request.priority,
+        time_skipping_config: request.time_skipping_config,
+        ..StartWorkflowExecutionRequest::default()
+    };
+    (start, signal)
+}
+
+/// Both policies with their defaults; the deprecated TERMINATE_IF_RUNNING is told as a conflict policy.
+fn id_policies(reuse: i32, conflict: i32, default: ConflictPolicy) -> Result<(ReusePolicy, ConflictPolicy), Status> {
+    let reuse = ReusePolicy::try_from(reuse).unwrap_or(ReusePolicy::Unspecified);
+    let conflict = ConflictPolicy::try_from(conflict).unwrap_or(ConflictPolicy::Unspecified);
+    #[expect(deprecated, reason = "old SDKs still send it")]
+    let terminate_if_running = ReusePolicy::TerminateIfRunning;
+    match (reuse, conflict) {
+        (reuse, ConflictPolicy::Unspecified) if reuse == terminate_if_running => {
+            Ok((ReusePolicy::AllowDuplicate, ConflictPolicy::TerminateExisting))
+        }
+        (reuse, _) if reuse == terminate_if_running => Err(invalid(format!(
+            "Invalid WorkflowIDReusePolicy: {} cannot be used together with a WorkflowIDConflictPolicy",
+            reuse.as_str_name()
+        ))),
+        (ReusePolicy::RejectDuplicate, ConflictPolicy::TerminateExisting) => Err(invalid(format!(
+            "Invalid WorkflowIDReusePolicy: {} cannot be used together with WorkflowIdConflictPolicy {}",
+            reuse.as_str_name(),
+            conflict.as_str_name()
+        ))),
+        _ => {
+            let reuse = if reuse == ReusePolicy::Unspecified { ReusePolicy::AllowDuplicate } else { reuse };
+            let conflict = if conflict == ConflictPolicy::Unspecified { default } else { conflict };
+            Ok((reuse, conflict))
+        }
+    }
+}
+
+/// A field that would change what the run does must not be dropped in silence.
+fn refuse_unless(unused: bool, field: &str) -> Result<(), Status> {
+    if unused { Ok(()) } else { Err(not_implemented(&format!("{field} of a start"))) }
+}
+
+/// The link to a signal: its event's id may not be known yet, the request that sent it is.
+pub(crate) fn signal_link(namespace: &str, workflow_id: &str, run_id: &str, request_id: String) -> Link {
+    let reference = link::workflow_event::Reference::RequestIdRef(link::workflow_event::RequestIdReference {
+        request_id,
+        event_type: EventType::WorkflowExecutionSignaled as i32,
+    });
+    link(namespace, workflow_id, run_id, reference)
+}
+
+fn link(namespace: &str, workflow_id: &str, run_id: &str, reference: link::workflow_event::Reference) -> Link {
+    let event = link::WorkflowEvent {
+        namespace: namespace.to_owned(),
+        workflow_id: workflow_id.to_owned(),
+        run_id: run_id.to_owned(),
+        reference: Some(reference),
+    };
+    Link { variant: Some(link::Variant::WorkflowEvent(event)) }
+}
+
+/// The engine answered an input with the reply of another: a bug, told as such.
+pub(crate) fn unexpected(reply: &Reply) -> Status {
+    tracing::error!(?reply, "the engine gave a reply that does not fit its input");
+    Status::internal("unexpected reply")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policies(reuse: ReusePolicy, conflict: ConflictPolicy) -> Result<(ReusePolicy, ConflictPolicy), String> {
+        let result = id_policies(reuse as i32, conflict as i32, ConflictPolicy::Fail);
+        result.map_err(|status| status.message().to_owned())
+    }
+
+    #[test]
+    fn policies_have_defaults() {
+        let defaults = policies(ReusePolicy::Unspecified, ConflictPolicy::Unspecified);
+        assert_eq!(defaults, Ok((ReusePolicy::AllowDuplicate, ConflictPolicy::Fail)));
+        let result = id_policies(0, 0, ConflictPolicy::UseExisting).unwrap();
+        assert_eq!(result.1, ConflictPolicy::UseExisting);
+    }
+
+    #[test]
+    #[expect(deprecated, reason = "old SDKs still send it")]
+    fn terminate_if_running_is_a_conflict_policy_and_goes_with_no_other() {
+        let alone = policies(ReusePolicy::TerminateIfRunning, ConflictPolicy::Unspecified);
+        assert_eq!(alone, Ok((ReusePolicy::AllowDuplicate, ConflictPolicy::TerminateExisting)));
+        let text = policies(ReusePolicy::TerminateIfRunning, ConflictPolicy::Fail).unwrap_err();
+        assert!(text.ends_with("cannot be used together with a WorkflowIDConflictPolicy"), "{text}");
+    }
+
+    #[test]
+    fn replacing_and_rejecting_exclude_each_other() {
+        let text = policies(ReusePolicy::RejectDuplicate, ConflictPolicy::TerminateExisting).unwrap_err();
+        assert_eq!(
+            text,
+            "Invalid WorkflowIDReusePolicy: WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE cannot be used together with \
+             WorkflowIdConflictPolicy WORKFLOW_ID_CONFLICT_POLICY_TERMINATE_EXISTING"
+        );
+    }
+}

@@ -1,0 +1,45 @@
+//! What a server runs with.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+/// What values a search attribute takes.
+pub use mainspring_api::v1::enums::IndexedValueType as SearchAttributeType;
+
+/// What a server runs with.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where to listen; port 0 takes a free one.
+    pub listen: SocketAddr,
+    pub storage: Storage,
+    /// Made at the start beside `default`, unless they are there.
+    pub namespaces: Vec<String>,
+    /// Search attributes of every namespace, beside the system's.
+    pub search_attributes: Vec<(String, SearchAttributeType)>,
+    /// The operator's pragmas, set after our own.
+    pub sqlite_pragmas: Vec<(String, String)>,
+    /// Opens a data file although acknowledged writes are missing from it.
+    pub accept_loss: bool,
+}
+
+impl Config {
+    /// The defaults, for this address and storage.
+    pub fn new(listen: SocketAddr, storage: Storage) -> Config {
+        Config {
+            listen,
+            storage,
+            namespaces: Vec::new(),
+            search_attributes: Vec::new(),
+            sqlite_pragmas: Vec::new(),
+            accept_loss: false,
+        }
+    }
+}
+
+/// Where everything is kept.
+#[derive(Clone, Debug)]
+pub enum Storage {
+    /// Nothing outlives the process.
+    Memory,
+    /// One SQLite file; it is made if missing, its folder is not.
+    Sqlite(PathBuf),
+}

@@ -1,0 +1,211 @@
+//! The composition root: [`Server::start`] opens the store, history and the frontend on it, and listens.
+//!
+//! - `storage`: which store, and when it makes the server stop.
+//! - `grpc`: the frontend's calls carried by gRPC; `codec`: bytes in, bytes out; `reflection`: built on first use.
+//!
+//! Nothing is process-wide: two servers run side by side in one test. What to run with is [`Config`].
+
+mod codec;
+mod config;
+mod grpc;
+mod reflection;
+mod storage;
+
+use std::{
+    collections::BTreeMap,
+    net::{SocketAddr, TcpListener},
+    time::Duration,
+};
+
+use mainspring_api::{
+    ids::NamespaceId,
+    v1::enums::{IndexedValueType, NamespaceState},
+};
+use mainspring_engine::limits::Limits;
+use mainspring_frontend::Frontend;
+use mainspring_history::{History, Namespace, RegisterError};
+use mainspring_rt::Rt;
+use mainspring_store::sqlite::OpenError;
+use tokio::sync::{oneshot, watch};
+use tracing::{error, info, warn};
+
+pub use config::{Config, SearchAttributeType, Storage};
+
+use crate::{grpc::Api, storage::OpenStore};
+
+/// Calls that are under way when the server stops have this long to finish.
+const GRACE: Duration = Duration::from_secs(5);
+/// How long a namespace made at the start keeps closed runs: what the original's dev server does.
+const RETENTION: Duration = Duration::from_secs(24 * 3600);
+/// The namespace that is always there.
+const DEFAULT_NAMESPACE: &str = "default";
+/// Executions that nobody has touched for a while leave memory when they take up more than this.
+const CACHE_BYTES_MAX: usize = 256 << 20;
+
+/// A running node. It runs on the Tokio runtime that it was started on; dropped without [`Server::stop`] it goes on.
+pub struct Server {
+    rt: Rt,
+    local_addr: SocketAddr,
+    history: History,
+    store: OpenStore,
+    api: Api,
+    stopping: Option<oneshot::Sender<()>>,
+    ended: watch::Receiver<Option<String>>,
+}
+
+/// Why a server did not start. One line that says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("cannot listen on {address}: {source}; stop what listens there or choose another port")]
+    Listen { address: SocketAddr, source: std::io::Error },
+    #[error("{0}")]
+    Store(#[from] OpenError),
+    #[error("cannot read what is stored: {0}")]
+    Read(mainspring_store::Error),
+    #[error("cannot write a namespace: {0}")]
+    Namespace(mainspring_store::Error),
+}
+
+/// Why a server stopped by itself. One line that says what to do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Stopped(String);
+
+impl Server {
+    /// Starts a node; it serves when this returns.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start(config: Config) -> Result<Server, StartError> {
+        let listen = |source| StartError::Listen { address: config.listen, source };
+        let listener = TcpListener::bind(config.listen).map_err(listen)?;
+        listener.set_nonblocking(true).map_err(listen)?;
+        let local_addr = listener.local_addr().map_err(listen)?;
+        let incoming = tokio::net::TcpListener::from_std(listener).map_err(listen)?;
+
+        let rt = Rt::real();
+        let store = storage::open(&config).await?;
+        let limits = Limits::default();
+        let history = History::open(mainspring_history::Config {
+            rt: rt.clone(),
+            store: store.store(),
+            limits: limits.clone(),
+            cache_bytes_max: CACHE_BYTES_MAX,
+        })
+        .await
+        .map_err(StartError::Read)?;
+        for name in std::iter::once(DEFAULT_NAMESPACE).chain(config.namespaces.iter().map(String::as_str)) {
+            make_namespace(&rt, &history, name, &config.search_attributes).await?;
+        }
+        let frontend = Frontend::new(mainspring_frontend::Config {
+            rt: rt.clone(),
+            history: history.clone(),
+            limits,
+            store_name: store.name(),
+        });
+        let api = Api::new(rt.clone(), frontend);
+        let (stopping, stop) = oneshot::channel();
+        let ended = serve(&rt, api.clone(), incoming, stop);
+        api.set_serving(true).await;
+        info!(%local_addr, store = store.name(), "serving");
+        Ok(Server { rt, local_addr, history, store, api, stopping: Some(stopping), ended })
+    }
+
+    /// Where it listens: the port that was taken when the configuration said 0.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// Resolves when the server cannot go on; [`Server::stop`] is then due. Cancel safe.
+    pub async fn stopped(&mut self) -> Stopped {
+        let mut failed = self.history.failed();
+        let why = tokio::select! {
+            why = self.store.failed() => why,
+            why = reason(&mut failed) => why,
+            why = reason(&mut self.ended) => why,
+        };
+        Stopped(why)
+    }
+
+    /// Ends polls, lets calls under way finish, then closes history and store. Everything acknowledged is safe.
+    pub async fn stop(&mut self) {
+        self.api.set_serving(false).await;
+        self.api.end_polls();
+        drop(self.stopping.take());
+        tokio::select! {
+            _ = self.ended.wait_for(Option::is_some) => {}
+            () = self.rt.sleep(GRACE) => warn!("some calls did not finish in time"),
+        }
+        self.history.close().await;
+        self.store.close().await;
+        info!("stopped");
+    }
+}
+
+/// The reason, once there is one; never if there will be none.
+async fn reason(watched: &mut watch::Receiver<Option<String>>) -> String {
+    let come = watched.wait_for(Option::is_some).await.ok().and_then(|come| come.clone());
+    match come {
+        Some(why) => why,
+        None => std::future::pending().await,
+    }
+}
+
+/// Serves until `stop`; says why it ended.
+fn serve(
+    rt: &Rt,
+    api: Api,
+    incoming: tokio::net::TcpListener,
+    stop: oneshot::Receiver<()>,
+) -> watch::Receiver<Option<String>> {
+    let (end, ended) = watch::channel(None);
+    rt.spawn(async move {
+        let stop = async {
+            // Dropping the sender says it as well.
+            let _ = stop.await;
+        };
+        let why = match grpc::serve(api, incoming, stop).await {
+            Ok(()) => "the listener was closed".to_owned(),
+            Err(why) => {
+                error!(%why, "the listener failed");
+                format!("the listener failed: {why}")
+            }
+        };
+        end.send_replace(Some(why));
+    });
+    ended
+}
+
+/// Makes a namespace unless it is there, and gives it these search attributes.
+async fn make_namespace(
+    rt: &Rt,
+    history: &History,
+    name: &str,
+    search_attributes: &[(String, IndexedValueType)],
+) -> Result<(), StartError> {
+    let search_attributes = search_attributes.iter().map(|(name, kind)| (name.clone(), *kind as i32));
+    if let Some(known) = history.namespaces().by_name(name) {
+        let mut namespace = Namespace::clone(&known);
+        namespace.search_attributes.extend(search_attributes);
+        if namespace != *known {
+            history.namespaces().update(namespace).await.map_err(StartError::Namespace)?;
+        }
+        return Ok(());
+    }
+    let random = (u128::from(rt.random_u64()) << 64) | u128::from(rt.random_u64());
+    let namespace = Namespace {
+        id: NamespaceId(uuid::Builder::from_random_bytes(random.to_be_bytes()).into_uuid()),
+        name: name.to_owned(),
+        state: NamespaceState::Registered as i32,
+        description: String::new(),
+        owner_email: String::new(),
+        retention: RETENTION,
+        data: BTreeMap::new(),
+        search_attributes: search_attributes.collect(),
+        created_at: rt.now(),
+    };
+    match history.namespaces().register(namespace).await {
+        Ok(()) | Err(RegisterError::Exists) => Ok(()),
+        Err(RegisterError::Store(error)) => Err(StartError::Namespace(error)),
+    }
+}

@@ -1,0 +1,67 @@
+//! The store of a node: opened off the async threads, watched for failure, closed last.
+
+use std::sync::Arc;
+
+use mainspring_store::{
+    Store,
+    memory::MemoryStore,
+    sqlite::{OpenError, Options, SqliteStore},
+};
+
+use crate::{Config, Storage};
+
+/// The store that a node runs on.
+pub(crate) enum OpenStore {
+    Memory(Arc<MemoryStore>),
+    Sqlite(Arc<SqliteStore>),
+}
+
+/// Opens what the configuration names.
+pub(crate) async fn open(config: &Config) -> Result<OpenStore, OpenError> {
+    let path = match &config.storage {
+        Storage::Memory => return Ok(OpenStore::Memory(Arc::new(MemoryStore::automatic()))),
+        Storage::Sqlite(path) => path,
+    };
+    let mut options = Options::at(path);
+    options.accept_loss = config.accept_loss;
+    options.pragmas.clone_from(&config.sqlite_pragmas);
+    let opening = tokio::task::spawn_blocking(|| SqliteStore::open(options));
+    let store = opening.await.expect("opening a store does not panic")?;
+    Ok(OpenStore::Sqlite(Arc::new(store)))
+}
+
+impl OpenStore {
+    pub(crate) fn store(&self) -> Arc<dyn Store> {
+        match self {
+            OpenStore::Memory(store) => store.clone(),
+            OpenStore::Sqlite(store) => store.clone(),
+        }
+    }
+
+    /// As `GetClusterInfo` names it.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            OpenStore::Memory(_) => "memory",
+            OpenStore::Sqlite(_) => "sqlite",
+        }
+    }
+
+    /// Resolves when the store cannot go on, with the reason. Cancel safe.
+    pub(crate) async fn failed(&self) -> String {
+        let OpenStore::Sqlite(store) = self else { return std::future::pending().await };
+        let mut failed = store.failed();
+        match failed.wait_for(Option::is_some).await {
+            Ok(failure) => failure.as_ref().map(ToString::to_string).unwrap_or_default(),
+            // The store is gone, which only closing it does.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Finishes what is queued and lets go of the file.
+    pub(crate) async fn close(&self) {
+        let OpenStore::Sqlite(store) = self else { return };
+        let store = store.clone();
+        // A panic was reported by the thread itself; there is nothing left to do about it.
+        let _ = tokio::task::spawn_blocking(move || store.close()).await;
+    }
+}
