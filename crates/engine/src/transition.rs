@@ -225,6 +225,10 @@ impl<'a> Transition<'a> {
         }
         let wake = self.move_wake(woken);
         self.seal();
+        if !self.run.is_open() {
+            // Scheduled in the same step, before the run ended: nobody may have them any more.
+            self.tasks.clear();
+        }
         if !self.dirty && wake.is_none() {
             return None;
         }

@@ -15,6 +15,7 @@ mod control;
 mod describe;
 mod error;
 mod history;
+mod lists;
 mod long_poll;
 mod namespaces;
 mod pages;
@@ -138,6 +139,11 @@ impl Frontend {
             "RequestCancelWorkflowExecution" => answer(request, |r| self.request_cancel(r)).await,
             "TerminateWorkflowExecution" => answer(request, |r| self.terminate_workflow_execution(r)).await,
             "DescribeWorkflowExecution" => answer(request, |r| self.describe_workflow_execution(r)).await,
+            "ListWorkflowExecutions" => answer(request, |r| self.list_workflow_executions(r)).await,
+            "ScanWorkflowExecutions" => answer(request, |r| self.scan_workflow_executions(r)).await,
+            "CountWorkflowExecutions" => answer(request, |r| self.count_workflow_executions(r)).await,
+            "ListOpenWorkflowExecutions" => answer(request, |r| self.list_open_workflow_executions(r)).await,
+            "ListClosedWorkflowExecutions" => answer(request, |r| self.list_closed_workflow_executions(r)).await,
             "QueryWorkflow" => answer(request, |r| self.query_workflow(r, metadata)).await,
             "GetWorkflowExecutionHistory" => answer(request, |r| self.get_history(r, metadata)).await,
             "GetWorkflowExecutionHistoryReverse" => answer(request, |r| self.get_history_reverse(r)).await,

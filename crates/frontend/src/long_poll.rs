@@ -75,6 +75,8 @@ mod tests {
 
         fn spawn(&self, _: BoxFuture<()>) {}
 
+        fn blocking(&self, _: Box<dyn FnOnce() + Send>) {}
+
         fn random(&self, out: &mut [u8]) {
             out.fill(0);
         }

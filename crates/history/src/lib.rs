@@ -9,6 +9,7 @@ mod answer;
 mod budget;
 mod delivery;
 mod events;
+mod indexer;
 mod namespaces;
 mod node;
 mod random;
@@ -25,6 +26,7 @@ use mainspring_engine::{
 use mainspring_matching::Matching;
 use mainspring_rt::Rt;
 use mainspring_store::{Error as StoreError, Store};
+use mainspring_visibility::{Count, Error as IndexError, Filter, Index, Page};
 use tokio::sync::watch;
 
 pub use answer::{Answer, Delivered, Error, QueryReply, QueryTask, RunKey, RunView};
@@ -39,6 +41,8 @@ use node::{Lane, Node};
 pub struct Config {
     pub rt: Rt,
     pub store: Arc<dyn Store>,
+    /// The visibility index; filled anew when it is empty.
+    pub index: Index,
     pub limits: Limits,
     /// Bytes of executions kept in memory, about.
     pub cache_bytes_max: usize,
@@ -145,6 +149,28 @@ impl History {
         bytes_max: usize,
     ) -> Result<Vec<Chunk>, Error> {
         events::read(&self.node, run, tail, events, bytes_max).await
+    }
+
+    /// A page of the runs that a filter finds. The index is a moment behind the commits.
+    ///
+    /// # Errors
+    /// The token is none of ours, or the index cannot be read.
+    pub async fn list(
+        &self,
+        namespace: NamespaceId,
+        filter: Filter,
+        page_size: usize,
+        page_token: Vec<u8>,
+    ) -> Result<Page, IndexError> {
+        self.node.indexer.list(&self.node.rt, namespace, filter, page_size, page_token).await
+    }
+
+    /// How many runs a filter finds, by its groups.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    pub async fn count(&self, namespace: NamespaceId, filter: Filter) -> Result<Count, IndexError> {
+        self.node.indexer.count(&self.node.rt, namespace, filter).await
     }
 
     /// Waits in line for a task; `None` when the server stops. Dropping the future leaves the line at once.

@@ -27,6 +27,7 @@ use crate::{
     answer::{Answer, Error, QueryReply, RunView},
     budget::Budget,
     delivery::{Delivery, Line},
+    indexer::{self, Entry, Indexer},
     namespaces::Namespaces,
     shard::{Action, Answered, Ask, ChainKey, Event, Settings, Shard, Target, Work, World},
 };
@@ -59,6 +60,7 @@ pub(crate) struct Node {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) matching: Matching<Line>,
     pub(crate) namespaces: Arc<Namespaces>,
+    pub(crate) indexer: Arc<Indexer>,
     pub(crate) failed: watch::Sender<Option<String>>,
     mailboxes: Vec<Mailbox>,
     stopping: AtomicBool,
@@ -80,6 +82,8 @@ enum Mail {
 impl Node {
     pub(crate) async fn open(config: Config) -> Result<Arc<Node>, StoreError> {
         let namespaces = Arc::new(Namespaces::open(config.store.clone()).await?);
+        let (indexer, fed) = Indexer::new(config.index).map_err(|error| StoreError::Unknown(error.to_string()))?;
+        let indexer = Arc::new(indexer);
         let (mailboxes, receivers): (Vec<_>, Vec<_>) = (0..SHARDS)
             .map(|_| {
                 let (events, receiver) = mpsc::unbounded_channel();
@@ -91,6 +95,7 @@ impl Node {
             store: config.store,
             matching: Matching::new(MatchingLimits::default()),
             namespaces: namespaces.clone(),
+            indexer: indexer.clone(),
             failed: watch::Sender::new(None),
             mailboxes,
             stopping: AtomicBool::new(false),
@@ -100,6 +105,7 @@ impl Node {
         let settings = Arc::new(Settings {
             limits: config.limits,
             retention: Arc::new(retention),
+            refill_index: Arc::new(move || indexer.is_lost()),
             budget: Budget::new(config.cache_bytes_max),
         });
         for (id, receiver) in (0..SHARDS).zip(receivers) {
@@ -108,7 +114,12 @@ impl Node {
             node.post(id, Event::Open);
         }
         config.rt.spawn(tick_matching(node.clone()));
+        config.rt.spawn(indexer::feed(node.clone(), fed));
         Ok(node)
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
     }
 
     pub(crate) fn new_request_id(&self) -> String {
@@ -230,9 +241,12 @@ impl Node {
             Action::Send { run, number, effect } => {
                 self.rt.spawn(send_effect(self.clone(), shard, run, number, effect));
             }
-            Action::Index { run, version, change: _ } => {
-                self.post(shard.0, Event::Indexed(vec![(run, version)]));
+            Action::Index { run, version, change } => {
+                if !self.indexer.tell(Entry { shard: shard.0, run, version, change }) {
+                    self.post(shard.0, Event::NotIndexed(vec![(run, version)]));
+                }
             }
+            Action::Refilled => self.indexer.refilled(),
             Action::Fatal(error) => {
                 tracing::error!(%error, "the storage failed: the server has to stop");
                 self.failed.send_replace(Some(error.to_string()));

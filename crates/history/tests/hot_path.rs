@@ -26,6 +26,7 @@ use mainspring_history::{Config, Delivered, Delivery, History, Namespace, PollTa
 use mainspring_matching::{QueueName, Version};
 use mainspring_rt::{Rt, Timestamp};
 use mainspring_store::{Store, memory::MemoryStore};
+use mainspring_visibility::Index;
 use uuid::Uuid;
 
 const NAMESPACE: NamespaceId = NamespaceId(Uuid::from_u128(7));
@@ -38,8 +39,13 @@ struct Node {
 
 async fn node() -> Node {
     let store = MemoryStore::automatic();
-    let config =
-        Config { rt: Rt::real(), store: Arc::new(store.clone()), limits: Limits::default(), cache_bytes_max: 64 << 20 };
+    let config = Config {
+        rt: Rt::real(),
+        store: Arc::new(store.clone()),
+        index: Index::memory().unwrap(),
+        limits: Limits::default(),
+        cache_bytes_max: 64 << 20,
+    };
     let history = History::open(config).await.unwrap();
     let namespace = Namespace {
         id: NAMESPACE,

@@ -82,6 +82,8 @@ pub trait Driver: Send + Sync + 'static {
     fn sleep_until(&self, at: Timestamp) -> BoxFuture<()>;
     /// Runs a task until it ends. Tasks end with the runtime, unjoined.
     fn spawn(&self, task: BoxFuture<()>);
+    /// Runs a job that blocks where it holds up no task.
+    fn blocking(&self, job: Box<dyn FnOnce() + Send>);
     /// Fills `out` with random bytes.
     fn random(&self, out: &mut [u8]);
 }
@@ -130,6 +132,17 @@ impl Rt {
         self.0.spawn(Box::pin(task));
     }
 
+    /// Runs a job that blocks; its result, or `None` when it panicked or the runtime ended. The job goes on when the
+    /// future is dropped.
+    pub fn blocking<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> BoxFuture<Option<T>> {
+        let (done, result) = tokio::sync::oneshot::channel();
+        self.0.blocking(Box::new(move || {
+            // Nobody may wait for the result any more.
+            let _ = done.send(job());
+        }));
+        Box::pin(async move { result.await.ok() })
+    }
+
     /// A random number, uniform over all values.
     pub fn random_u64(&self) -> u64 {
         let mut bytes = [0; 8];
@@ -156,6 +169,10 @@ impl Driver for Machine {
 
     fn spawn(&self, task: BoxFuture<()>) {
         self.tokio.spawn(task);
+    }
+
+    fn blocking(&self, job: Box<dyn FnOnce() + Send>) {
+        self.tokio.spawn_blocking(job);
     }
 
     fn random(&self, out: &mut [u8]) {

@@ -26,6 +26,7 @@ use mainspring_frontend::Frontend;
 use mainspring_history::{History, Namespace, RegisterError};
 use mainspring_rt::Rt;
 use mainspring_store::sqlite::OpenError;
+use mainspring_visibility::OpenError as IndexOpenError;
 use tokio::sync::{oneshot, watch};
 use tracing::{error, info, warn};
 
@@ -60,6 +61,8 @@ pub enum StartError {
     Listen { address: SocketAddr, source: std::io::Error },
     #[error("{0}")]
     Store(#[from] OpenError),
+    #[error("{0}")]
+    Index(#[from] IndexOpenError),
     #[error("cannot read what is stored: {0}")]
     Read(mainspring_store::Error),
     #[error("cannot write a namespace: {0}")]
@@ -85,10 +88,12 @@ impl Server {
 
         let rt = Rt::real();
         let store = storage::open(&config).await?;
+        let index = storage::open_index(&config).await?;
         let limits = Limits::default();
         let history = History::open(mainspring_history::Config {
             rt: rt.clone(),
             store: store.store(),
+            index,
             limits: limits.clone(),
             cache_bytes_max: CACHE_BYTES_MAX,
         })

@@ -7,6 +7,7 @@ use mainspring_store::{
     memory::MemoryStore,
     sqlite::{OpenError, Options, SqliteStore},
 };
+use mainspring_visibility::{Index, OpenError as IndexOpenError};
 
 use crate::{Config, Storage};
 
@@ -28,6 +29,18 @@ pub(crate) async fn open(config: &Config) -> Result<OpenStore, OpenError> {
     let opening = tokio::task::spawn_blocking(|| SqliteStore::open(options));
     let store = opening.await.expect("opening a store does not panic")?;
     Ok(OpenStore::Sqlite(Arc::new(store)))
+}
+
+/// Opens the visibility index that belongs to the store: a file beside it, or memory.
+pub(crate) async fn open_index(config: &Config) -> Result<Index, IndexOpenError> {
+    let path = match &config.storage {
+        Storage::Memory => return Index::memory(),
+        Storage::Sqlite(path) => path,
+    };
+    let mut name = path.clone().into_os_string();
+    name.push(".visibility");
+    let opening = tokio::task::spawn_blocking(|| Index::open(std::path::PathBuf::from(name)));
+    opening.await.expect("opening an index does not panic")
 }
 
 impl OpenStore {

@@ -10,7 +10,9 @@ use mainspring_matching::{Poller, QueueName, Task};
 use mainspring_rt::Timestamp;
 use mainspring_store::{Claim, Op, ShardId, Table, keys, record, run};
 
-use super::{Action, Answered, ChainKey, Change, Shard, Waiting, World, indexing};
+use mainspring_visibility::Change;
+
+use super::{Action, Answered, ChainKey, Shard, Waiting, World, indexing};
 use crate::answer::{Delivered, Error};
 
 /// Something that waits for a batch to be durable.

@@ -1,15 +1,16 @@
 //! What the visibility index is told: each run that changed in a way that lists show, after the commit.
 //!
 //! A `V` row is written with the change and deleted once the index has it on disk, some commits later. So the index may
-//! be behind, and hears of everything in the end: what a crash left is read when the shard opens. A run that changes
-//! again before the index heard of it is written there once.
+//! be behind, and hears of everything in the end: what a crash left is read when the shard opens, and what the index
+//! could not take is read again later. A run that changes again before the index heard of it is written there once. An
+//! index that was lost is filled from all runs there are.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,
 };
 
-use mainspring_api::v1::enums::WorkflowExecutionStatus as Status;
+use mainspring_api::{ids::NamespaceId, v1::enums::WorkflowExecutionStatus as Status};
 use mainspring_engine::{
     outcome::RunChange,
     state::{Execution, Fixed, ItemKey, Properties, Run, RunNumber},
@@ -20,6 +21,7 @@ use mainspring_store::{
     keys::{self, Range},
     record::{self, Unindexed},
 };
+use mainspring_visibility::{Change, Record};
 
 use super::{
     Action, ChainKey, Shard,
@@ -29,40 +31,50 @@ use super::{
 
 /// Runs read at once when a shard opens.
 const RUNS_AT_ONCE: usize = 100;
-/// How long runs wait whose rows could not be read.
-const READ_AGAIN: Duration = Duration::from_secs(1);
 /// Rows that the index has are deleted with other writes, or by themselves when so many wait or the first waits so long.
 const DELETE_AT: usize = 256;
 const DELETE_AFTER: Duration = Duration::from_secs(2);
+/// Rows of a page of all runs.
+const PAGE_ROWS: usize = 500;
+/// How long the index is left alone after it took no more.
+const PAUSE: Duration = Duration::from_secs(1);
+/// The version of a run that is told only because the index was lost: any other is newer.
+const REFILLED: i64 = 0;
 
 /// The runs that the index has yet to hear of.
 #[derive(Default)]
 pub(super) struct Indexing {
     /// The newest version of each that was sent.
     sent: BTreeMap<RunNumber, i64>,
-    /// Left over from before the shard opened.
-    left: VecDeque<(RunNumber, Unindexed)>,
-    /// Those could not be read: not to be tried again before. `None` while they are read.
-    left_at: Option<Timestamp>,
+    /// To be read and told: left from before the shard opened, or not taken by the index.
+    left: VecDeque<(RunNumber, i64)>,
+    reading: bool,
+    /// When to go on with those.
+    resume_at: Timestamp,
+    /// The index was lost and is being filled: all runs were not yet read; some were not yet told.
+    refilling: Option<Refill>,
     /// Known to the index; their rows can go.
     done: BTreeSet<RunNumber>,
     done_since: Timestamp,
 }
 
+enum Refill {
+    Reading,
+    /// So many runs are on their way.
+    Telling(usize),
+}
+
 impl Indexing {
     /// A row of an earlier process.
-    pub(super) fn leave(&mut self, run: RunNumber, row: Unindexed) {
-        self.left.push_back((run, row));
+    pub(super) fn leave(&mut self, run: RunNumber, row: &Unindexed) {
+        self.left.push_back((run, row.version));
     }
 
     /// When rows are to be deleted even if nothing else is written.
     pub(super) fn next(&self) -> Timestamp {
         let delete = if self.done.is_empty() { Timestamp::MAX } else { self.done_since + DELETE_AFTER };
-        self.left_at.unwrap_or(Timestamp::MAX).min(delete)
-    }
-
-    pub(super) fn is_idle(&self) -> bool {
-        self.left.is_empty()
+        let resume = if self.left.is_empty() || self.reading { Timestamp::MAX } else { self.resume_at };
+        delete.min(resume)
     }
 }
 
@@ -76,7 +88,7 @@ impl<A, R> Shard<A, R> {
     pub(super) fn mark_unindexed(&mut self, run: RunNumber, key: &ChainKey, of: &Run) {
         let record = describe(key, &of.fixed, &of.execution, &of.properties);
         let row = Unindexed { version: record.version, ..Unindexed::default() };
-        self.mark(run, &row, Change::Upsert(Box::new(record)));
+        self.mark(run, &row, Change::Upsert(record));
     }
 
     /// The run is deleted: so is its entry.
@@ -100,6 +112,11 @@ impl<A, R> Shard<A, R> {
     /// The index has these on disk.
     pub(super) fn indexed(&mut self, runs: Vec<(RunNumber, i64)>) {
         for (run, version) in runs {
+            if let Some(Refill::Telling(left)) = &mut self.indexing.refilling
+                && version == REFILLED
+            {
+                *left = left.saturating_sub(1);
+            }
             if self.indexing.sent.get(&run) == Some(&version) {
                 self.indexing.sent.remove(&run);
                 if self.indexing.done.is_empty() {
@@ -107,6 +124,64 @@ impl<A, R> Shard<A, R> {
                 }
                 self.indexing.done.insert(run);
             }
+        }
+        self.end_refill();
+    }
+
+    /// The index could not take these now: they are read and told again.
+    pub(super) fn not_indexed(&mut self, runs: Vec<(RunNumber, i64)>) {
+        self.indexing.resume_at = self.clock + PAUSE;
+        for (run, version) in runs {
+            if self.indexing.sent.get(&run) == Some(&version) {
+                self.indexing.left.push_back((run, version));
+            } else {
+                // A newer version is on its way.
+                self.indexed(vec![(run, version)]);
+            }
+        }
+    }
+
+    /// Reads all runs for an index that was lost.
+    pub(super) fn refill_index(&mut self) {
+        if (self.settings.refill_index)() {
+            self.indexing.refilling = Some(Refill::Reading);
+            self.read_all_runs(keys::kind(self.id, b'X'));
+        }
+    }
+
+    fn read_all_runs(&mut self, range: Range) {
+        self.read(vec![page(Table::State, range, PAGE_ROWS)], Reading::AllRuns);
+    }
+
+    pub(super) fn all_runs_read(&mut self, pages: Result<Vec<Page>, StoreError>) {
+        let Ok(Some(page)) = pages.map(|pages| pages.into_iter().next()) else {
+            tracing::error!(shard = self.id.0, "runs cannot be read for the visibility index");
+            return;
+        };
+        for (key, _) in &page.rows {
+            let Some(run) = keys::parse_run(key) else { continue };
+            if !self.indexing.sent.contains_key(&run) {
+                self.indexing.left.push_back((run, REFILLED));
+            }
+        }
+        match page.rows.last() {
+            Some((last, _)) if page.more => {
+                self.read_all_runs(Range { from: keys::after(last), to: keys::kind(self.id, b'X').to });
+            }
+            _ => {
+                let left = self.indexing.left.iter().filter(|(_, version)| *version == REFILLED).count();
+                let told = self.indexing.sent.values().filter(|version| **version == REFILLED).count();
+                self.indexing.refilling = Some(Refill::Telling(left + told));
+                self.end_refill();
+            }
+        }
+        self.index_left();
+    }
+
+    fn end_refill(&mut self) {
+        if let Some(Refill::Telling(0)) = self.indexing.refilling {
+            self.indexing.refilling = None;
+            self.actions.push(Action::Refilled);
         }
     }
 
@@ -120,67 +195,52 @@ impl<A, R> Shard<A, R> {
         }
     }
 
-    /// Tells the index of what an earlier process left, some runs at a time.
+    /// Tells the index of what it has not heard, some runs at a time.
     pub(super) fn index_left(&mut self) {
+        if self.indexing.reading || self.indexing.resume_at > self.clock {
+            return;
+        }
         let mut runs = Vec::new();
         let mut scans = Vec::new();
         while runs.len() < RUNS_AT_ONCE
-            && let Some((run, row)) = self.indexing.left.pop_front()
+            && let Some((run, version)) = self.indexing.left.pop_front()
         {
-            self.indexing.sent.insert(run, row.version);
-            if !row.deleted_run_id.is_empty() {
-                if let Ok(namespace) = uuid::Uuid::parse_str(&row.deleted_namespace_id) {
-                    let namespace = mainspring_api::ids::NamespaceId(namespace);
-                    let change = Change::Delete { namespace, run_id: row.deleted_run_id };
-                    self.actions.push(Action::Index { run, version: row.version, change });
-                }
+            if self.indexing.sent.get(&run).is_some_and(|sent| *sent > version) {
+                self.indexed(vec![(run, version)]);
                 continue;
             }
-            for row in [
-                keys::execution(self.id, run),
-                keys::fixed(self.id, run),
-                keys::item(self.id, run, &ItemKey::Properties),
-            ] {
-                scans.push(page(Table::State, Range::one(row), 1));
-            }
-            runs.push((run, row.version));
+            self.indexing.sent.insert(run, version);
+            runs.push((run, version));
+            scans.push(page(Table::Queue, Range::one(keys::unindexed(self.id, run)), 1));
+            scans.push(page(Table::State, Range::one(keys::execution(self.id, run)), 1));
+            scans.push(page(Table::State, Range::one(keys::fixed(self.id, run)), 1));
+            scans.push(page(Table::State, Range::one(keys::item(self.id, run, &ItemKey::Properties)), 1));
         }
         if !runs.is_empty() {
+            self.indexing.reading = true;
             self.read(scans, Reading::Unindexed { runs });
         }
     }
 
-    /// Goes on with what could not be read.
-    pub(super) fn index_again(&mut self) {
-        if self.indexing.left_at.take_if(|at| *at <= self.clock).is_some() {
-            self.index_left();
-        }
-    }
-
     pub(super) fn unindexed_read(&mut self, runs: Vec<(RunNumber, i64)>, pages: Result<Vec<Page>, StoreError>) {
+        self.indexing.reading = false;
         let pages = match pages {
             Ok(pages) => pages,
             Err(error) => {
                 tracing::error!(shard = self.id.0, %error, "runs cannot be read for the visibility index");
-                for (run, version) in runs {
-                    if self.indexing.sent.get(&run) == Some(&version) {
-                        self.indexing.leave(run, Unindexed { version, ..Unindexed::default() });
-                    }
-                }
-                self.indexing.left_at = Some(self.clock + READ_AGAIN);
+                self.indexing.left.extend(runs);
+                self.indexing.resume_at = self.clock + PAUSE;
                 return;
             }
         };
-        for ((run, version), rows) in runs.into_iter().zip(pages.chunks(3)) {
-            // Changed meanwhile: the newer state is on its way.
+        for ((run, version), rows) in runs.into_iter().zip(pages.chunks(4)) {
             if self.indexing.sent.get(&run) != Some(&version) {
+                // Changed meanwhile: the newer state is on its way.
+                self.indexed(vec![(run, version)]);
                 continue;
             }
-            match read_record(rows) {
-                Some(record) => {
-                    let change = Change::Upsert(Box::new(record));
-                    self.actions.push(Action::Index { run, version, change });
-                }
+            match read_change(rows) {
+                Some(change) => self.actions.push(Action::Index { run, version, change }),
                 None => self.indexed(vec![(run, version)]),
             }
         }
@@ -188,16 +248,20 @@ impl<A, R> Shard<A, R> {
     }
 }
 
-/// A run that is gone or damaged has nothing to show.
-fn read_record(rows: &[Page]) -> Option<Record> {
+/// A run that is damaged has nothing to show.
+fn read_change(rows: &[Page]) -> Option<Change> {
     fn row<M: prost::Message + Default>(page: &Page) -> Option<M> {
         let (key, value) = page.rows.first()?;
         record::open(key, value.clone()).ok()
     }
-    let [execution, fixed, properties] = rows else { return None };
+    let [unindexed, execution, fixed, properties] = rows else { return None };
+    if let Some(deleted) = row::<Unindexed>(unindexed).filter(|row| !row.deleted_run_id.is_empty()) {
+        let namespace = NamespaceId(uuid::Uuid::parse_str(&deleted.deleted_namespace_id).ok()?);
+        return Some(Change::Delete { namespace, run_id: deleted.deleted_run_id });
+    }
     let (execution, fixed) = (row::<Execution>(execution)?, row::<Fixed>(fixed)?);
     let key = super::loading::chain_key(&fixed).ok()?;
-    Some(describe(&key, &fixed, &execution, &row::<Properties>(properties).unwrap_or_default()))
+    Some(Change::Upsert(describe(&key, &fixed, &execution, &row::<Properties>(properties).unwrap_or_default())))
 }
 
 /// What lists show of a run.
@@ -225,32 +289,4 @@ fn describe(key: &ChainKey, fixed: &Fixed, execution: &Execution, properties: &P
         search_attributes: properties.search_attributes.clone(),
         version: execution.state_transitions,
     }
-}
-
-#[derive(Clone, Debug)]
-pub enum Change {
-    Upsert(Box<Record>),
-    Delete { namespace: mainspring_api::ids::NamespaceId, run_id: String },
-}
-#[derive(Clone, Debug)]
-pub struct Record {
-    pub namespace: mainspring_api::ids::NamespaceId,
-    pub workflow_id: String,
-    pub run_id: String,
-    pub workflow_type: String,
-    pub task_queue: String,
-    pub status: i32,
-    pub start_time: Timestamp,
-    pub execution_time: Timestamp,
-    pub close_time: Timestamp,
-    pub history_length: i64,
-    pub history_bytes: i64,
-    pub state_transitions: i64,
-    pub parent_workflow_id: String,
-    pub parent_run_id: String,
-    pub root_workflow_id: String,
-    pub root_run_id: String,
-    pub memo: BTreeMap<String, mainspring_api::v1::Payload>,
-    pub search_attributes: BTreeMap<String, mainspring_api::v1::Payload>,
-    pub version: i64,
 }

@@ -67,6 +67,8 @@ pub(super) enum Reading<A, R> {
         run: RunNumber,
         due: Timestamp,
     },
+    /// All runs, for a visibility index that was lost.
+    AllRuns,
     /// Runs that the visibility index has yet to hear of.
     Unindexed {
         runs: Vec<(RunNumber, i64)>,
@@ -159,6 +161,7 @@ impl<A, R> Shard<A, R> {
             Reading::OlderRows { key, run, work } => self.older_rows_read(&key, run, work, pages, world),
             Reading::Wakes { until } => self.wakes_read(until, pages),
             Reading::Retire { key, run, due } => self.retire_read(key, run, due, pages, world),
+            Reading::AllRuns => self.all_runs_read(pages),
             Reading::Unindexed { runs } => self.unindexed_read(runs, pages),
             Reading::Shard(opening) => self.shard_read(opening, pages, world),
         }
@@ -348,6 +351,10 @@ impl<A, R> Shard<A, R> {
         pages: Result<Vec<Page>, StoreError>,
         world: &World<'_, R>,
     ) {
+        if pages.as_ref().is_ok_and(|pages| pages.iter().all(|page| page.rows.is_empty())) {
+            // Its retention was over between the two reads.
+            return self.refuse(work, Rejected::NotFound.into(), world);
+        }
         let run = pages.and_then(|mut pages| {
             let items = pages.pop().unwrap_or_default().rows;
             run::read(self.id, number, only(pages.pop()).map(|(_, value)| value), items)
@@ -452,7 +459,7 @@ impl<A, R> Shard<A, R> {
             }
             Some(b'V') => {
                 if let Some(run) = keys::parse_run(key) {
-                    self.indexing.leave(run, record::open(key, value)?);
+                    self.indexing.leave(run, &record::open(key, value)?);
                 }
             }
             _ => self.task_id = self.task_id.max(record::open::<ShardInfo>(key, value)?.task_id),
@@ -466,6 +473,7 @@ impl<A, R> Shard<A, R> {
         self.direct(directives);
         self.write_parked();
         self.index_left();
+        self.refill_index();
         for (run, number) in self.outbox.numbers() {
             self.effect_durable(run, number);
         }

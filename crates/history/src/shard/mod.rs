@@ -37,6 +37,7 @@ use mainspring_engine::{
 use mainspring_matching::{Directive, Matching, Poller, QueueHash, QueueName, Task, TaskKey};
 use mainspring_rt::Timestamp;
 use mainspring_store::{Claim, Error as StoreError, Op, Page, Scan, ShardId, record::Parked};
+use mainspring_visibility::Change;
 
 use crate::{
     answer::{Answer, Delivered, Error, QueryReply, RunKey, RunView},
@@ -45,7 +46,6 @@ use crate::{
 };
 use batch::Batch;
 use chains::Chains;
-pub use indexing::Change;
 use indexing::Indexing;
 use loading::Reads;
 use outbox::Outbox;
@@ -117,6 +117,8 @@ pub enum Event<A, R> {
     QueryUndelivered(u64),
     /// The visibility index has these versions of runs on disk.
     Indexed(Vec<(RunNumber, i64)>),
+    /// The visibility index could not take these now.
+    NotIndexed(Vec<(RunNumber, i64)>),
     /// Nobody gets this task any more: its row goes.
     Expired(QueueHash, TaskKey),
     /// The answer to [`Action::Claim`].
@@ -159,12 +161,14 @@ pub enum Action<A, R> {
     /// What matching wants done.
     Direct(Vec<Directive<Waiting<R>>>),
     /// Carry out an effect on another execution and bring `Input::EffectAnswered` back; again and again until it is
-    /// answered.
+    /// answered, one try at a time. It is not handed out anew before the answer came, unless the process dies.
     Send {
         run: RunNumber,
         number: u64,
         effect: Effect,
     },
+    /// The visibility index was lost, and all runs of this shard are in it again.
+    Refilled,
     /// Tell the visibility index, and bring [`Event::Indexed`] back when it has it on disk.
     Index {
         run: RunNumber,
@@ -190,6 +194,8 @@ pub type Retention = Arc<dyn Fn(NamespaceId) -> std::time::Duration + Send + Syn
 pub struct Settings {
     pub limits: Limits,
     pub retention: Retention,
+    /// Whether the visibility index was lost and has to be filled from all runs.
+    pub refill_index: Arc<dyn Fn() -> bool + Send + Sync>,
     pub budget: Budget,
 }
 
@@ -283,6 +289,7 @@ impl<A, R> Shard<A, R> {
             Event::QueryAnswered(id, reply) => self.query_answered(id, reply),
             Event::QueryUndelivered(id) => self.query_undelivered(id, world),
             Event::Indexed(runs) => self.indexed(runs),
+            Event::NotIndexed(runs) => self.not_indexed(runs),
             Event::Expired(queue, key) => self.delete_task_row(&queue, key),
             Event::Claimed(result) => self.claimed(result, world),
             Event::Read(ticket, result) => self.read_done(ticket, result, world),
@@ -318,11 +325,7 @@ impl<A, R> Shard<A, R> {
 
     /// Nothing is in flight and nobody waits.
     pub fn is_idle(&self) -> bool {
-        matches!(self.phase, Phase::Open(_))
-            && self.batch.is_idle()
-            && self.reads.is_empty()
-            && self.early.is_empty()
-            && self.indexing.is_idle()
+        matches!(self.phase, Phase::Open(_)) && self.batch.is_idle() && self.reads.is_empty() && self.early.is_empty()
     }
 
     /// Whether waiting can make it idle: false for a shard whose store is broken, or that is not to be claimed.
@@ -377,8 +380,8 @@ impl<A, R> Shard<A, R> {
             Phase::Open(_) => {
                 self.wake_due(world);
                 self.read_again(world);
-                self.index_again();
                 self.sweep_queries(world);
+                self.index_left();
             }
             _ => {}
         }
@@ -416,7 +419,7 @@ impl<A, R> Shard<A, R> {
             self.actions.push(Action::Answer { to, result: Err(told.clone()) });
         }
         self.wakes = Wakes::default();
-        self.outbox = Outbox::default();
+        self.outbox.forget_rows();
         self.indexing = Indexing::default();
         let directives = world.matching.forget_shard(self.id.0, world.now);
         self.direct(directives);
@@ -455,7 +458,12 @@ impl<A, R> Shard<A, R> {
                 let directives = world.matching.give_back(&queue, poller, world.now);
                 self.direct(directives);
             }
-            Work::Call { answer: None, .. } | Work::Wake { .. } => {}
+            Work::Call { input, answer: None, .. } => {
+                if let Input::EffectAnswered(answered) = *input {
+                    self.outbox.answer_lost(answered.run, answered.effect);
+                }
+            }
+            Work::Wake { .. } => {}
         }
     }
 

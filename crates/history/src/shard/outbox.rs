@@ -1,6 +1,6 @@
 //! Effects on other executions, on their way: in order for each pair of run and target, one in flight.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use mainspring_engine::{effect::Effect, state::RunNumber};
 use mainspring_store::{Table, keys, record};
@@ -12,6 +12,9 @@ use super::{Action, Shard, batch::Out};
 pub(super) struct Outbox {
     rows: BTreeMap<(RunNumber, u64), Row>,
     lines: BTreeMap<(RunNumber, Peer), VecDeque<u64>>,
+    /// Sent by this process and not answered yet, also those sent before the shard was last lost. Two of the same must
+    /// not be on their way at once: when the first is refused, the second may still start a child that nobody knows of.
+    under_way: BTreeSet<(RunNumber, u64)>,
 }
 
 /// Namespace and workflow id of a target.
@@ -26,6 +29,17 @@ struct Row {
 impl Outbox {
     pub(super) fn len(&self) -> usize {
         self.rows.len()
+    }
+
+    /// Forgets the rows, which are about to be read again, but not what is on its way.
+    pub(super) fn forget_rows(&mut self) {
+        self.rows.clear();
+        self.lines.clear();
+    }
+
+    /// An answer came and could not be taken in: the row has to be sent again when it is next read.
+    pub(super) fn answer_lost(&mut self, run: RunNumber, number: u64) {
+        self.under_way.remove(&(run, number));
     }
 
     /// All rows, in order.
@@ -53,6 +67,7 @@ impl Outbox {
 
     /// The row was answered. Gives what may be sent now.
     pub(super) fn remove(&mut self, run: RunNumber, number: u64) -> Option<(u64, Effect)> {
+        self.under_way.remove(&(run, number));
         let row = self.rows.remove(&(run, number))?;
         let key = (run, peer(&row.effect));
         let line = self.lines.get_mut(&key)?;
@@ -68,7 +83,8 @@ impl Outbox {
         let number = *self.lines.get(&(run, peer.clone()))?.front()?;
         let row = self.rows.get_mut(&(run, number)).filter(|row| row.durable && !row.sent)?;
         row.sent = true;
-        Some((number, row.effect.clone()))
+        let effect = row.effect.clone();
+        self.under_way.insert((run, number)).then_some((number, effect))
     }
 }
 
@@ -114,6 +130,22 @@ mod tests {
 
     fn to(workflow_id: &str) -> Effect {
         Effect { workflow_id: workflow_id.to_owned(), ..Effect::default() }
+    }
+
+    #[test]
+    fn what_is_on_its_way_is_not_sent_again_when_the_shard_is_reloaded() {
+        let mut outbox = Outbox::default();
+        let reload = |outbox: &mut Outbox| {
+            outbox.forget_rows();
+            outbox.add(RUN, 0, to("a"));
+            outbox.durable(RUN, 0).map(|(number, _)| number)
+        };
+        assert_eq!(reload(&mut outbox), Some(0));
+        assert_eq!(reload(&mut outbox), None, "its answer is still to come");
+        outbox.remove(RUN, 0);
+        assert_eq!(reload(&mut outbox), Some(0), "the batch with the answer failed");
+        outbox.answer_lost(RUN, 0);
+        assert_eq!(reload(&mut outbox), Some(0));
     }
 
     #[test]

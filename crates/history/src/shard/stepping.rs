@@ -104,6 +104,8 @@ impl<A, R> Shard<A, R> {
         if let (Some((run, number)), Err(Error::Rejected(_))) = (effect, &result) {
             // The run is gone or superseded: the row has nobody else to delete it.
             self.effect_done(run, number);
+        } else if let (Some((run, number)), Err(_)) = (effect, &result) {
+            self.outbox.answer_lost(run, number);
         }
         let Some(to) = answer else { return };
         let result = result.map(|reply| Answered::Reply(Box::new(self.answered(key, reply))));
