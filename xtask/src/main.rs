@@ -1,4 +1,5 @@
-//! What developers and CI run, as `cargo xtask <command>`; needs rustup, a C compiler and Python 3, nothing else.
+//! What developers and CI run, as `cargo xtask <command>`; needs rustup, a C compiler and Python 3, nothing else. The
+//! end-to-end tests of the other languages run where Node, Go or Maven are installed.
 //!
 //! Each command has a file of its name. [`run`] starts other programs, [`python`] makes their virtual environment.
 
@@ -30,7 +31,7 @@ enum Command {
     Ci(ci::Options),
     /// Index a folder with a real worker, kill the server in the middle, and finish.
     Demo(demo::Options),
-    /// The end-to-end tests with the Python SDK; what follows goes to pytest.
+    /// The end-to-end tests with the SDKs of Python, TypeScript, Go and Java; those without their tools are skipped.
     E2e(e2e::Options),
     /// Kill the server again and again under load; what follows goes to the crash test's own program.
     Crash(crash::Options),
