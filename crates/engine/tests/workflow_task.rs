@@ -360,6 +360,37 @@ fn an_undelivered_task_goes_to_the_next_poller() {
     w.check("w", "1 Started 2 S 3 B 4 C 5 Completed");
 }
 
+/// One that was for a sticky queue goes, same token and with the whole history, to any worker when that queue is dead.
+#[test]
+fn an_undelivered_sticky_task_can_leave_its_queue() {
+    let mut w = world();
+    w.start("w");
+    sticky_completion(&mut w);
+    w.signal("w", "").unwrap();
+    let lost = w.poll("w");
+    w.input("w", Input::Undelivered(lost.task)).unwrap();
+    let again = w.task("w", TaskKind::Workflow);
+    assert!(again.sticky);
+    w.input("w", Input::StickyUnavailable(again.task)).unwrap();
+    assert!(!w.task("w", TaskKind::Workflow).sticky);
+    let again = w.poll("w");
+    assert_eq!((world::token(&again), again.history_from), (world::token(&lost), 1));
+    w.complete("w", &again, vec![complete()]);
+}
+
+/// A workflow task that is scheduled in the step that ends the run is not handed out.
+#[test]
+fn a_run_that_ends_late_hands_out_nothing() {
+    let mut w = world();
+    w.start_with("w", |start| start.run_timeout = Duration::from_secs(10));
+    w.work("w", vec![timer("t", 5)]);
+    let before = w.tasks.len();
+    w.now = w.now + Duration::from_secs(60);
+    w.wake("w");
+    assert_eq!(w.tasks.len(), before, "the timer fired and the run timed out in one step");
+    w.check("w", "1 Started 2 S 3 B 4 C 5 TimerStarted(t) 6 TimerFired(t) 7 S 8 TimedOut");
+}
+
 /// Times in a history never fall, whatever the clock does.
 #[test]
 fn a_clock_that_steps_back_is_waited_for() {
@@ -374,4 +405,17 @@ fn a_clock_that_steps_back_is_waited_for() {
     w.seconds(6);
     w.complete("w", &task, vec![cancel_timer("t"), complete()]);
     w.check("w", "1 Started 2 S 3 B 4 C 5 TimerStarted(t) 6 Signaled 7 S 8 B 9 C 10 TimerCanceled(t) 11 Completed");
+}
+
+/// A sticky queue that would be waited for beyond the end of time is waited for until then.
+#[test]
+fn an_endless_sticky_timeout_is_no_overflow() {
+    let mut w = world();
+    w.start("w");
+    let task = w.poll("w");
+    let endless = Some(("sticky".to_owned(), Duration::MAX));
+    w.complete_with("w", &task, vec![], |input| (input.force_new_task, input.sticky) = (true, endless)).unwrap();
+    assert!(w.task("w", TaskKind::Workflow).sticky);
+    w.seconds(3_600);
+    w.check("w", "1 Started 2 S 3 B 4 C 5 S");
 }

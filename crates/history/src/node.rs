@@ -103,6 +103,7 @@ impl Node {
         });
         let retention = move |id| namespaces.by_id(id).map_or(Duration::ZERO, |namespace| namespace.retention);
         let settings = Arc::new(Settings {
+            step: mainspring_engine::step,
             limits: config.limits,
             retention: Arc::new(retention),
             refill_index: Arc::new(move || indexer.is_lost()),

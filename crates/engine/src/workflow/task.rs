@@ -55,7 +55,7 @@ pub(crate) fn schedule_now(t: &mut Transition<'_>) {
         schedule_transient(t, attempt, timeout)
     };
     let stamp = t.next_stamp();
-    let start_by = sticky.as_ref().map_or(0, |sticky| t.now() + sticky.schedule_to_start);
+    let start_by = sticky.as_ref().map_or(0, |sticky| t.now().saturating_add(sticky.schedule_to_start));
     if let Some(task) = &mut t.run.execution.task {
         task.stamp = stamp;
         task.start_by = start_by;

@@ -1,11 +1,15 @@
 //! What a shard reads: chains on first use, the shard's own rows when it opens, runs that are not the newest.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use mainspring_api::ids::{NamespaceId, RunId};
 use mainspring_engine::{
-    self as engine, Moment,
+    Moment,
     input::Input,
     outcome::{Rejected, Reply},
     state::{Chain, Fixed, Run, RunNumber},
@@ -389,7 +393,14 @@ impl<A, R> Shard<A, R> {
         let mut alone = Chain { run: Some(run) };
         let moment =
             Moment::new(self.clock, self.random.next(), &self.settings.limits, Duration::ZERO, RunNumber::default());
-        engine::step(&mut alone, input, &moment).map(|outcome| outcome.reply)
+        let step = self.settings.step;
+        match catch_unwind(AssertUnwindSafe(|| step(&mut alone, input, &moment))) {
+            Ok(stepped) => stepped.map(|outcome| outcome.reply),
+            Err(_) => {
+                tracing::error!(shard = self.id.0, "a step on a run that is no longer the newest failed");
+                Err(Rejected::Closed)
+            }
+        }
     }
 
     /// Reads the shard's own rows: its info, frozen runs, effects under way, and which queues have tasks.

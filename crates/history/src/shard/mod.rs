@@ -29,6 +29,7 @@ use std::{
 
 use mainspring_api::ids::NamespaceId;
 use mainspring_engine::{
+    Chain, Moment, Outcome, Rejected,
     effect::Effect,
     input::Input,
     limits::Limits,
@@ -190,8 +191,12 @@ pub enum Answered {
 /// How long closed runs of a namespace are kept, by id; zero for a namespace that is gone.
 pub type Retention = Arc<dyn Fn(NamespaceId) -> std::time::Duration + Send + Sync>;
 
+/// [`mainspring_engine::step`], or what a test puts in its place.
+pub type Step = fn(&mut Chain, Input, &Moment<'_>) -> Result<Outcome, Rejected>;
+
 /// What all shards of a node share.
 pub struct Settings {
+    pub step: Step,
     pub limits: Limits,
     pub retention: Retention,
     /// Whether the visibility index was lost and has to be filled from all runs.
@@ -471,3 +476,6 @@ impl<A, R> Shard<A, R> {
         RunKey { shard: self.id.0, run }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use mainspring_engine::{
-    self as engine, Moment,
+    Moment,
     input::{Input, StartTask, TaskKind, TaskRef},
     outcome::{Chunk, Outcome, Rejected, Reply, RunChange, TaskIntent},
     state::{Run, RunNumber},
@@ -302,7 +302,7 @@ impl<A, R> Shard<A, R> {
         let moment = Moment::new(self.clock, self.random.next(), &settings.limits, retention, next_run);
         let entry = self.chains.get(key);
         let before = entry.chain.run.as_ref().map(|run| run.number);
-        match catch_unwind(AssertUnwindSafe(|| engine::step(&mut entry.chain, input, &moment))) {
+        match catch_unwind(AssertUnwindSafe(|| (settings.step)(&mut entry.chain, input, &moment))) {
             Ok(Ok(outcome)) => {
                 if outcome.current.as_ref().is_some_and(|change| change.created) {
                     self.runs_started += 1;

@@ -1,0 +1,246 @@
+//! Races that the simulator found, each as a short story of one shard and what its shell does.
+
+use std::{collections::VecDeque, time::Duration};
+
+use futures_util::FutureExt;
+use mainspring_api::{
+    ids::QueueKind,
+    v1::{
+        command::{
+            Command, ContinueAsNewWorkflowExecutionCommandAttributes, StartTimerCommandAttributes, command::Attributes,
+        },
+        enums::CommandType,
+    },
+};
+use mainspring_engine::{
+    input::{CompleteWorkflowTask, Start, WorkflowTaskToken},
+    outcome::{Reply, StartedWorkflowTask},
+};
+use mainspring_matching::{Limits as MatchingLimits, Poll, Version};
+use mainspring_store::{Store, memory::MemoryStore};
+use uuid::Uuid;
+
+use super::*;
+
+const NAMESPACE: NamespaceId = NamespaceId(Uuid::from_u128(7));
+const QUEUE: &str = "queue";
+const SHARD: ShardId = ShardId(3);
+
+/// A shard with its store; answers and deliveries are kept for the test to look at.
+struct Story {
+    shard: Shard<u32, u32>,
+    matching: Matching<Waiting<u32>>,
+    store: MemoryStore,
+    now: Timestamp,
+    /// So many reads fail from now on.
+    reads_fail: u32,
+    answers: Vec<(u32, Result<Answered, Error>)>,
+    delivered: Vec<Delivered>,
+}
+
+impl Story {
+    fn begin() -> Story {
+        let settings = Arc::new(Settings {
+            limits: Limits::default(),
+            retention: Arc::new(|_| Duration::from_secs(60)),
+            refill_index: Arc::new(|| false),
+            budget: Budget::new(1 << 20),
+        });
+        let mut story = Story {
+            shard: Shard::new(SHARD, settings, 1),
+            matching: Matching::new(MatchingLimits::default()),
+            store: MemoryStore::automatic(),
+            now: Timestamp::from_millis(1_000_000),
+            reads_fail: 0,
+            answers: Vec::new(),
+            delivered: Vec::new(),
+        };
+        story.event(Event::Open);
+        story
+    }
+
+    /// One event and all that follows from it.
+    fn event(&mut self, event: Event<u32, u32>) {
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
+            let world = World { now: self.now, matching: &self.matching };
+            self.shard.handle(event, &world);
+            for action in self.shard.flush(&world) {
+                self.perform(action, &mut events);
+            }
+        }
+    }
+
+    fn perform(&mut self, action: Action<u32, u32>, events: &mut VecDeque<Event<u32, u32>>) {
+        match action {
+            Action::Claim => events.extend(self.store.claim(SHARD).now_or_never().map(Event::Claimed)),
+            Action::Commit { claim, seq, ops } => {
+                self.store.commit(claim, seq, ops, Box::new(|result| assert_eq!(result, Ok(()))));
+                events.push_back(Event::Committed { epoch: claim.epoch, seq, result: Ok(()) });
+            }
+            Action::Read { ticket, .. } if self.reads_fail > 0 => {
+                self.reads_fail -= 1;
+                events.push_back(Event::Read(ticket, Err(StoreError::Unknown("a test".to_owned()))));
+            }
+            Action::Read { ticket, scans } => {
+                events.extend(self.store.scan_all(scans).now_or_never().map(|pages| Event::Read(ticket, pages)));
+            }
+            Action::Answer { to, result } => self.answers.push((to, result)),
+            Action::Deliver { delivered, .. } => self.delivered.push(delivered),
+            Action::Direct(directives) => {
+                for directive in directives {
+                    if let Directive::Start { queue, task, poller } = directive {
+                        let target = Target::Run(RunNumber(task.run));
+                        events.push_back(Event::Work(target, Work::Start { queue, task, poller }));
+                    }
+                }
+            }
+            Action::Send { .. } | Action::Index { .. } | Action::Refilled | Action::Fatal(_) => {}
+        }
+    }
+
+    fn work(&mut self, work: Work<u32, u32>) {
+        self.event(Event::Work(Target::Chain(key()), work));
+    }
+
+    fn call(&mut self, input: Input) -> Reply {
+        self.work(Work::call(input, Some(0)));
+        match self.answers.pop() {
+            Some((0, Ok(Answered::Reply(answer)))) => answer.reply,
+            other => panic!("no reply: {other:?}"),
+        }
+    }
+
+    fn start(&mut self) -> String {
+        let start = Start {
+            namespace_id: NAMESPACE.to_string(),
+            namespace: "default".to_owned(),
+            workflow_id: "w".to_owned(),
+            workflow_type: "W".to_owned(),
+            task_queue: QUEUE.to_owned(),
+            request_id: "r".to_owned(),
+            ..Start::default()
+        };
+        match self.call(Input::Start(Box::new(start))) {
+            Reply::Started(started) => started.run_id,
+            other => panic!("not a start: {other:?}"),
+        }
+    }
+
+    /// A worker lines up; what matching says is done.
+    fn poll(&mut self) {
+        let queue = QueueName { namespace: NAMESPACE, name: QUEUE.into(), kind: QueueKind::Workflow };
+        let handle = Waiting { identity: "worker".into(), request_id: "poll".to_owned(), sticky: false, reply: 0 };
+        let poll = Poll { handle, version: Version::UNVERSIONED, identity: "worker".into() };
+        let (_, directives) = self.matching.poll(&queue, poll, None, self.now).unwrap();
+        let mut events = VecDeque::new();
+        self.perform(Action::Direct(directives), &mut events);
+        events.into_iter().for_each(|event| self.event(event));
+    }
+
+    fn task(&mut self) -> StartedWorkflowTask {
+        match self.delivered.pop() {
+            Some(Delivered::Workflow { task, .. }) => *task,
+            other => panic!("no workflow task: {other:?}"),
+        }
+    }
+
+    fn complete(&mut self, task: &StartedWorkflowTask, kind: CommandType, attributes: Attributes) {
+        let command = Command { command_type: kind as i32, attributes: Some(attributes), ..Command::default() };
+        let token = WorkflowTaskToken {
+            run_id: task.fixed.run_id.clone(),
+            scheduled_event_id: task.scheduled_event_id,
+            started_event_id: task.started_event_id,
+            attempt: task.attempt,
+            stamp: task.task.stamp,
+        };
+        let input = CompleteWorkflowTask { token, commands: vec![command], ..CompleteWorkflowTask::default() };
+        assert!(matches!(self.call(Input::CompleteWorkflowTask(Box::new(input))), Reply::Completed(_)));
+    }
+
+    fn pass(&mut self, seconds: u64) {
+        self.now = self.now + Duration::from_secs(seconds);
+        self.event(Event::Tick);
+    }
+}
+
+fn key() -> ChainKey {
+    ChainKey { namespace: NAMESPACE, workflow_id: "w".into() }
+}
+
+fn continue_as_new() -> (CommandType, Attributes) {
+    let a = ContinueAsNewWorkflowExecutionCommandAttributes::default();
+    let attributes = Attributes::ContinueAsNewWorkflowExecutionCommandAttributes(a);
+    (CommandType::ContinueAsNewWorkflowExecution, attributes)
+}
+
+/// Who watches a run sees that run's end when another takes its place, and not the other run.
+#[test]
+fn a_watcher_sees_the_end_of_the_run_it_asked_for() {
+    let mut story = Story::begin();
+    let run_id = story.start();
+    story.poll();
+    let task = story.task();
+    story.work(Work::Watch { run_id: run_id.clone(), next_event_id: 100, answer: 9 });
+    assert!(story.answers.is_empty());
+    let (kind, attributes) = continue_as_new();
+    story.complete(&task, kind, attributes);
+    let Some((9, Ok(Answered::View(view)))) = story.answers.pop() else { panic!("the watcher hears nothing") };
+    assert_eq!((view.run.fixed.run_id, view.run.execution.next_event_id), (run_id, 6));
+    assert!(!view.run.execution.new_run_id.is_empty());
+}
+
+/// A task row whose run could not be read is tried again: matching has forgotten it, and nobody else would.
+#[test]
+fn a_task_outlives_a_read_that_fails() {
+    let mut story = Story::begin();
+    story.start();
+    story.shard.evict_all();
+    story.reads_fail = 1;
+    story.poll();
+    assert!(story.delivered.is_empty());
+    story.pass(2);
+    assert_eq!(story.task().scheduled_event_id, 2);
+}
+
+/// So is a wake-up: its row stays where it was, before the time of the second try.
+#[test]
+fn a_wake_up_outlives_a_read_that_fails() {
+    let mut story = Story::begin();
+    story.start();
+    story.poll();
+    let task = story.task();
+    let timer = StartTimerCommandAttributes {
+        timer_id: "t".to_owned(),
+        start_to_fire_timeout: Some(mainspring_api::time::duration(Duration::from_secs(1))),
+    };
+    story.complete(&task, CommandType::StartTimer, Attributes::StartTimerCommandAttributes(timer));
+    story.shard.evict_all();
+    story.reads_fail = 1;
+    story.pass(1);
+    story.pass(6);
+    story.poll();
+    assert_eq!(story.task().started_event_id, 8, "the timer has fired");
+}
+
+/// An older run can go between the two reads that look for it: then it is not found, and nothing is damaged.
+#[test]
+fn a_run_that_goes_while_it_is_looked_for_is_not_found() {
+    let mut story = Story::begin();
+    let run_id = story.start();
+    story.poll();
+    let task = story.task();
+    let (kind, attributes) = continue_as_new();
+    story.complete(&task, kind, attributes);
+    let world = World { now: story.now, matching: &story.matching };
+    story.shard.handle(Event::Work(Target::Chain(key()), Work::Look { run_id, answer: 9 }), &world);
+    let mut reads = story.shard.flush(&world).into_iter();
+    let Some(Action::Read { ticket, scans }) = reads.next() else { panic!("the run's number is read") };
+    let number = story.store.scan_all(scans).now_or_never().unwrap();
+    story.shard.handle(Event::Read(ticket, number), &world);
+    let mut reads = story.shard.flush(&world).into_iter();
+    let Some(Action::Read { ticket, .. }) = reads.next() else { panic!("its rows are read") };
+    story.event(Event::Read(ticket, Ok(vec![Page::default(), Page::default()])));
+    let (_, result) = story.answers.pop().unwrap();
+    assert_eq!(result.unwrap_err(), Error::Rejected(mainspring_engine::Rejected::NotFound));
+}
