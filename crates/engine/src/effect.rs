@@ -224,6 +224,12 @@ fn request_id(run_id: &str, initiated_event_id: i64, number: u64) -> String {
     Uuid::new_v5(&space, format!("{initiated_event_id}/{number}").as_bytes()).to_string()
 }
 
+/// Whether a request id was derived from an outbox row: only those come again by themselves.
+pub(crate) fn is_derived(request_id: &str) -> bool {
+    const DERIVED: usize = 5;
+    Uuid::parse_str(request_id).is_ok_and(|id| id.get_version_num() == DERIVED)
+}
+
 fn start_child(child: StartChild, parent: Parent, request_id: String, namespace_id: &str) -> Option<Start> {
     let initiated = child.initiated?;
     let span = |span: &Option<prost_types::Duration>| mainspring_api::time::from_duration(span.as_ref());

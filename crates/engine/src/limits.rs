@@ -74,5 +74,8 @@ impl Default for Limits {
 /// Start requests of earlier runs that a run still knows; the original knows those of the newest run alone.
 pub const KNOWN_REQUESTS_MAX: usize = 10;
 
+/// Request ids of other workflows' signals that a run takes over from the one it follows.
+pub const KNOWN_SIGNALS_MAX: usize = 1_000;
+
 /// Spans above a century are cut to it, as the original does.
 pub const SPAN_MAX: Duration = Duration::from_secs(100 * 365 * 86_400);

@@ -335,3 +335,18 @@ fn a_first_task_is_scheduled_once() {
     w.check("c", "1 Started 2 S");
     assert!(matches!(w.signal("none", ""), Err(Rejected::NotFound)));
 }
+
+/// A signal whose answer was lost comes again; the run that followed its target meanwhile knows it.
+#[test]
+fn a_repeated_signal_is_known_across_continue_as_new() {
+    let mut w = world();
+    w.start("t");
+    w.start("w");
+    w.work("w", vec![signal_external("t")]);
+    w.send(0);
+    w.work("t", vec![continue_as_new()]);
+    w.deliver();
+    w.seconds(2);
+    w.check("t", "1 Started 2 S");
+    assert_eq!(w.rows(), "");
+}

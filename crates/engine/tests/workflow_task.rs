@@ -386,9 +386,9 @@ fn a_run_that_ends_late_hands_out_nothing() {
     w.work("w", vec![timer("t", 5)]);
     let before = w.tasks.len();
     w.now = w.now + Duration::from_secs(60);
-    w.wake("w");
+    w.input("w", Input::Wake(w.run("w").number)).unwrap();
     assert_eq!(w.tasks.len(), before, "the timer fired and the run timed out in one step");
-    w.check("w", "1 Started 2 S 3 B 4 C 5 TimerStarted(t) 6 TimerFired(t) 7 S 8 TimedOut");
+    w.check("w", "1 Started 2 S 3 B 4 C 5 TimerStarted(t) 6 TimerFired(t) 7 S 8 TimedOut(RETRY_POLICY_NOT_SET)");
 }
 
 /// Times in a history never fall, whatever the clock does.

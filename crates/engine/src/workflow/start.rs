@@ -17,12 +17,13 @@ use mainspring_rt::Timestamp;
 
 use crate::{
     buffer::BUFFERED,
+    effect,
     input::{Signal, Start},
-    limits::{KNOWN_REQUESTS_MAX, SPAN_MAX},
+    limits::{KNOWN_REQUESTS_MAX, KNOWN_SIGNALS_MAX, SPAN_MAX},
     moment::Moment,
     outcome::{Outcome, Rejected, Reply, RunChange, StartedRun},
     retry,
-    state::{Again, Chain, Fixed, KnownRequest, Run},
+    state::{Again, Chain, Fixed, ItemKey, KnownRequest, Run},
     step,
     transition::{Extras, Transition},
     workflow::{cron, signal, task, terminate},
@@ -178,7 +179,11 @@ pub(crate) fn create(
     let mut run = Run::new(at.new_run, fixed);
     run.execution.awaits_parent = start.parent.is_some() && start.continued.is_none();
     run.execution.awaits_first_task = !backoff.is_zero();
+    let follows = start.continued.is_some();
     let mut t = Transition::created(&mut run, at);
+    if let Some(ended) = ended.filter(|_| follows) {
+        take_over_signals(&mut t, ended);
+    }
     let extras = Extras { user_metadata: start.user_metadata.clone(), links: start.links.clone(), ..Extras::default() };
     let started = started_attributes(&t.run.fixed, start, backoff);
     t.record_with(Attributes::WorkflowExecutionStartedEventAttributes(started), extras);
@@ -191,6 +196,16 @@ pub(crate) fn create(
     }
     let change = t.finish(false);
     (run, change)
+}
+
+/// A signal of another workflow may be sent again after its target was followed by another run, which then has to know
+/// that it came already.
+fn take_over_signals(t: &mut Transition<'_>, ended: &Run) {
+    let derived = ended.signal_requests.iter().filter(|id| effect::is_derived(id)).take(KNOWN_SIGNALS_MAX);
+    for request_id in derived {
+        Arc::make_mut(&mut t.run.signal_requests).insert(request_id.clone());
+        t.touch(ItemKey::SignalRequest(request_id.clone()));
+    }
 }
 
 /// How long the first workflow task has to wait.

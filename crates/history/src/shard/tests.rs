@@ -17,7 +17,7 @@ use mainspring_engine::{
     outcome::{Reply, StartedWorkflowTask},
 };
 use mainspring_matching::{Limits as MatchingLimits, Poll, Version};
-use mainspring_store::{Store, memory::MemoryStore};
+use mainspring_store::{Store, Table, keys, memory::MemoryStore, record::TaskRow};
 use uuid::Uuid;
 
 use super::*;
@@ -41,6 +41,7 @@ struct Story {
 impl Story {
     fn begin() -> Story {
         let settings = Arc::new(Settings {
+            step: mainspring_engine::step,
             limits: Limits::default(),
             retention: Arc::new(|_| Duration::from_secs(60)),
             refill_index: Arc::new(|| false),
@@ -88,14 +89,27 @@ impl Story {
             Action::Answer { to, result } => self.answers.push((to, result)),
             Action::Deliver { delivered, .. } => self.delivered.push(delivered),
             Action::Direct(directives) => {
-                for directive in directives {
-                    if let Directive::Start { queue, task, poller } = directive {
-                        let target = Target::Run(RunNumber(task.run));
-                        events.push_back(Event::Work(target, Work::Start { queue, task, poller }));
-                    }
-                }
+                directives.into_iter().for_each(|directive| self.carry_out(directive, events));
             }
             Action::Send { .. } | Action::Index { .. } | Action::Refilled | Action::Fatal(_) => {}
+        }
+    }
+
+    fn carry_out(&mut self, directive: Directive<Waiting<u32>>, events: &mut VecDeque<Event<u32, u32>>) {
+        match directive {
+            Directive::Start { queue, task, poller } => {
+                let target = Target::Run(RunNumber(task.run));
+                events.push_back(Event::Work(target, Work::Start { queue, task, poller }));
+            }
+            Directive::Scan { queue, scan } => {
+                let range = keys::tasks_after(SHARD, &queue.hash(), scan.after.level, scan.after.task_id);
+                let page = self.store.scan_all(vec![loading::page(Table::Queue, range, scan.limit)]).now_or_never();
+                let rows = page.unwrap().unwrap().remove(0).rows;
+                let tasks = rows.into_iter().map(|(key, value)| TaskRow::read(SHARD.0, &key, value).unwrap()).collect();
+                let directives = self.matching.scanned(&queue, &scan, Some((tasks, false)), self.now);
+                self.perform(Action::Direct(directives), events);
+            }
+            Directive::Expired { .. } | Directive::End(_) => {}
         }
     }
 
@@ -186,7 +200,7 @@ fn a_watcher_sees_the_end_of_the_run_it_asked_for() {
     let (kind, attributes) = continue_as_new();
     story.complete(&task, kind, attributes);
     let Some((9, Ok(Answered::View(view)))) = story.answers.pop() else { panic!("the watcher hears nothing") };
-    assert_eq!((view.run.fixed.run_id, view.run.execution.next_event_id), (run_id, 6));
+    assert_eq!((&view.run.fixed.run_id, view.run.execution.next_event_id), (&run_id, 6));
     assert!(!view.run.execution.new_run_id.is_empty());
 }
 
