@@ -1,7 +1,9 @@
-//! The command line: the flags of `temporal server start-dev`, so that SDK test environments start this binary unchanged.
+//! The command line: the flags of `temporal server start-dev`, so that SDK test environments start this binary
+//! unchanged, and those of `server start`, which are ours.
 //!
-//! Names, short forms, defaults and value forms follow the original CLI (1.9.1, `temporal server start-dev --help` and
-//! `temporal options`). A flag is declared here and nowhere else; what it does is in [`crate::start_dev`].
+//! Names, short forms, defaults and value forms of the former follow the original CLI (1.9.1, `temporal server
+//! start-dev --help` and `temporal options`). A flag is declared here and nowhere else; what it does is in
+//! [`crate::start_dev`] and [`crate::start`].
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -9,6 +11,7 @@ use std::str::FromStr;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use mainspring_server::SearchAttributeType;
+use serde::Deserialize;
 
 /// A durable-execution server that speaks the Temporal API.
 #[derive(Debug, Parser)]
@@ -31,19 +34,21 @@ pub(crate) enum Command {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ServerCommand {
-    /// Run a server on this machine: one process, in memory or on one data file.
+    /// Run a server for development and tests: in memory or on one data file.
     StartDev(Box<StartDev>),
+    /// Run a server on a data directory, with flags, a configuration file or both.
+    Start(Box<Start>),
 }
 
 /// Options that the original accepts on every command.
 #[derive(Debug, Args)]
 pub(crate) struct Global {
-    /// The least serious messages to log.
-    #[arg(long, global = true, value_enum, default_value_t = LogLevel::Warn, value_name = "LEVEL")]
-    pub(crate) log_level: LogLevel,
-    /// How log lines look; `pretty` is `text`, which has colours on a terminal.
-    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT")]
-    pub(crate) log_format: LogFormat,
+    /// The least serious messages to log [default: info of `server start`, warn of `server start-dev`]
+    #[arg(long, global = true, value_enum, value_name = "LEVEL")]
+    pub(crate) log_level: Option<LogLevel>,
+    /// How log lines look; `pretty` is `text`, which has colours on a terminal [default: text]
+    #[arg(long, global = true, value_enum, value_name = "FORMAT")]
+    pub(crate) log_format: Option<LogFormat>,
     /// When to colour the log.
     #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
     pub(crate) color: Color,
@@ -98,7 +103,8 @@ impl IgnoredGlobal {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum LogLevel {
     Debug,
     Info,
@@ -107,7 +113,8 @@ pub(crate) enum LogLevel {
     Never,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum LogFormat {
     Text,
     Json,
@@ -154,11 +161,63 @@ pub(crate) struct StartDev {
     /// Port of the HTTP API (not there yet).
     #[arg(long, value_name = "PORT")]
     pub(crate) http_port: Option<u16>,
-    /// Port of the Prometheus metrics (not there yet).
+    /// Port of the Prometheus metrics (plain HTTP, path /metrics), on the address of --ip; 0 takes a free one.
     #[arg(long, value_name = "PORT")]
     pub(crate) metrics_port: Option<u16>,
     #[command(flatten)]
+    pub(crate) tls: Tls,
+    #[command(flatten)]
     pub(crate) ui: Ui,
+}
+
+/// The flags of `server start`. All but `--config`, `--accept-loss` and `--log-config` are keys of the configuration
+/// file too; a flag that is given wins.
+#[derive(Debug, Args)]
+pub(crate) struct Start {
+    /// Read the configuration from this TOML file; its keys are the names of the flags.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Folder that holds everything that is stored; made if missing. Required, here or in the file.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Address or host name to listen on [default: localhost]
+    #[arg(long, value_name = "IP")]
+    pub(crate) ip: Option<String>,
+    /// Port of the gRPC service; 0 takes a free one and prints it [default: 7233]
+    #[arg(long, short = 'p', value_name = "PORT")]
+    pub(crate) port: Option<u16>,
+    /// A namespace to make at the start, beside `default`; may be given several times.
+    #[arg(long, short = 'n', value_name = "NAME", value_parser = namespace)]
+    pub(crate) namespace: Vec<String>,
+    /// A search attribute of `default` and of each --namespace: KEY=Text, Keyword, Int, Double, Bool, Datetime or
+    /// KeywordList; several times.
+    #[arg(long, value_name = "KEY=TYPE")]
+    pub(crate) search_attribute: Vec<SearchAttribute>,
+    /// Port of the Prometheus metrics (plain HTTP, path /metrics), on the address of --ip; 0 takes a free one.
+    #[arg(long, value_name = "PORT")]
+    pub(crate) metrics_port: Option<u16>,
+    #[command(flatten)]
+    pub(crate) tls: Tls,
+    /// Open a data file although writes that were acknowledged are missing from it.
+    #[arg(long)]
+    pub(crate) accept_loss: bool,
+    /// Print the configuration in effect to stderr.
+    #[arg(long)]
+    pub(crate) log_config: bool,
+}
+
+/// Files for TLS; both commands take them.
+#[derive(Debug, Args)]
+pub(crate) struct Tls {
+    /// Serve TLS only, with this certificate (PEM; those between it and its root after it).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// The key of --tls-cert (PEM, not encrypted).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// Refuse clients without a certificate signed by one of these (PEM).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tls_client_ca: Option<PathBuf>,
 }
 
 /// The flags of the web UI, which is not there yet.
@@ -239,7 +298,8 @@ impl FromStr for SqlitePragma {
 }
 
 /// `KEY=TYPE` of `--search-attribute`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
 pub(crate) struct SearchAttribute {
     pub(crate) name: String,
     pub(crate) kind: SearchAttributeType,
@@ -251,6 +311,14 @@ impl FromStr for SearchAttribute {
     fn from_str(text: &str) -> Result<Self, String> {
         let (name, kind) = key_and_value(text)?;
         Ok(Self { name: name.to_owned(), kind: search_attribute_type(kind)? })
+    }
+}
+
+impl TryFrom<String> for SearchAttribute {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse().map_err(|error| format!("{text:?}: {error}"))
     }
 }
 
@@ -275,7 +343,7 @@ fn key_and_value(text: &str) -> Result<(&str, &str), String> {
     }
 }
 
-fn namespace(name: &str) -> Result<String, String> {
+pub(crate) fn namespace(name: &str) -> Result<String, String> {
     if name.is_empty() { Err("a namespace needs a name".to_owned()) } else { Ok(name.to_owned()) }
 }
 

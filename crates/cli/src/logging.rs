@@ -7,16 +7,24 @@ use tracing_subscriber::fmt;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
-use crate::args::{Color, Global, LogFormat, LogLevel};
+use crate::args::{Color, LogFormat, LogLevel};
+
+/// What is logged, and how it looks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Options {
+    pub(crate) level: LogLevel,
+    pub(crate) format: LogFormat,
+    pub(crate) color: Color,
+}
 
 /// Starts the log. To be called once, before anything is logged.
 ///
 /// # Errors
 /// When the process has a log already.
-pub(crate) fn start(options: &Global) -> Result<(), TryInitError> {
-    let registry = tracing_subscriber::registry().with(filter(options.log_level));
+pub(crate) fn start(options: Options) -> Result<(), TryInitError> {
+    let registry = tracing_subscriber::registry().with(filter(options.level));
     let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(colored(options.color));
-    match options.log_format {
+    match options.format {
         LogFormat::Text | LogFormat::Pretty => registry.with(lines).try_init(),
         LogFormat::Json => registry.with(lines.json().flatten_event(true)).try_init(),
     }

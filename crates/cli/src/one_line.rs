@@ -13,8 +13,8 @@ pub(crate) fn is_help(error: &clap::Error) -> bool {
     )
 }
 
-/// What is wrong, clap's tip if it has one, and where the flags are listed.
-pub(crate) fn from_clap(error: &clap::Error) -> String {
+/// What is wrong, clap's tip if it has one, and where the flags of `command` are listed.
+pub(crate) fn from_clap(error: &clap::Error, command: &str) -> String {
     let text = error.render().to_string();
     let mut line = String::new();
     for part in text.lines().map(str::trim).filter(|part| !part.is_empty()) {
@@ -32,7 +32,9 @@ pub(crate) fn from_clap(error: &clap::Error) -> String {
             line.push_str(part);
         }
     }
-    line.push_str("; `mainspring server start-dev --help` lists the flags");
+    line.push_str("; `mainspring server ");
+    line.push_str(command);
+    line.push_str(" --help` lists the flags");
     line
 }
 
@@ -50,7 +52,7 @@ mod tests {
 
     fn refused(flags: &[&str]) -> String {
         let words = ["mainspring", "server", "start-dev"].iter().chain(flags);
-        from_clap(&Cli::try_parse_from(words).expect_err("the flags must be refused"))
+        from_clap(&Cli::try_parse_from(words).expect_err("the flags must be refused"), "start-dev")
     }
 
     #[test]

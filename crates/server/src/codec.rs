@@ -7,9 +7,11 @@ use tonic::{
     codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
 };
 
-/// Requests come as bytes; answers go out as they are.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Raw;
+use crate::metrics::Counted;
+
+/// Requests come as bytes; answers go out as they are, and are counted.
+#[derive(Clone)]
+pub(crate) struct Raw(pub(crate) Counted);
 
 impl Codec for Raw {
     type Encode = Answer;
@@ -18,11 +20,11 @@ impl Codec for Raw {
     type Decoder = Raw;
 
     fn encoder(&mut self) -> Raw {
-        Raw
+        self.clone()
     }
 
     fn decoder(&mut self) -> Raw {
-        Raw
+        self.clone()
     }
 }
 
@@ -34,6 +36,7 @@ impl Encoder for Raw {
     /// counts as delivered. An answer whose stream ended before is dropped, and its task goes to another poller.
     fn encode(&mut self, answer: Answer, out: &mut EncodeBuf<'_>) -> Result<(), Status> {
         let bytes = answer.into_sent();
+        self.0.answered(bytes.len());
         out.reserve(bytes.len());
         out.put(bytes);
         Ok(())

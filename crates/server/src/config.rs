@@ -5,6 +5,8 @@ use std::{net::SocketAddr, path::PathBuf};
 /// What values a search attribute takes.
 pub use mainspring_api::v1::enums::IndexedValueType as SearchAttributeType;
 
+use crate::TlsFiles;
+
 /// What a server runs with.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -19,6 +21,10 @@ pub struct Config {
     pub sqlite_pragmas: Vec<(String, String)>,
     /// Opens a data file although acknowledged writes are missing from it.
     pub accept_loss: bool,
+    /// The API is served over TLS with these, and only over TLS.
+    pub tls: Option<TlsFiles>,
+    /// Where metrics are served, over plain HTTP.
+    pub metrics: Option<SocketAddr>,
 }
 
 impl Config {
@@ -31,6 +37,8 @@ impl Config {
             search_attributes: Vec::new(),
             sqlite_pragmas: Vec::new(),
             accept_loss: false,
+            tls: None,
+            metrics: None,
         }
     }
 }

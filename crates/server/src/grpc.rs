@@ -3,23 +3,19 @@
 use std::{
     convert::Infallible,
     future::Future,
+    io,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
 use bytes::Bytes;
+use futures_util::Stream;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use mainspring_frontend::{Answer, Frontend, Metadata, WORKFLOW_SERVICE};
 use mainspring_rt::Rt;
-use tokio::net::TcpListener;
-use tonic::{
-    Code, Status,
-    body::Body,
-    codec::CompressionEncoding,
-    server::Grpc,
-    transport::{self, server::TcpIncoming},
-};
+use tonic::{Code, Status, body::Body, codec::CompressionEncoding, server::Grpc, transport};
 use tonic_health::{
     ServingStatus,
     pb::health_server::HealthServer,
@@ -27,7 +23,12 @@ use tonic_health::{
 };
 use tower::Service;
 
-use crate::{codec::Raw, reflection::Reflection};
+use crate::{
+    codec::Raw,
+    listener::Connection,
+    metrics::{Counted, Metrics},
+    reflection::Reflection,
+};
 
 /// A message of more bytes is refused. The default of gRPC's libraries
 const MESSAGE_BYTES_MAX: usize = 4 << 20;
@@ -45,16 +46,18 @@ type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 pub(crate) struct Api {
     rt: Rt,
     frontend: Frontend,
+    metrics: Arc<Metrics>,
     reporter: HealthReporter,
     health: HealthServer<HealthService>,
     reflection: Reflection,
 }
 
 impl Api {
-    pub(crate) fn new(rt: Rt, frontend: Frontend) -> Api {
+    pub(crate) fn new(rt: Rt, frontend: Frontend, metrics: Arc<Metrics>) -> Api {
         let reporter = HealthReporter::new();
-        let health = HealthServer::new(HealthService::from_health_reporter(reporter.clone()));
-        Api { rt, frontend, reporter, health, reflection: Reflection::default() }
+        let health = HealthServer::new(HealthService::from_health_reporter(reporter.clone()))
+            .accept_compressed(CompressionEncoding::Gzip);
+        Api { rt, frontend, metrics, reporter, health, reflection: Reflection::default() }
     }
 
     /// What the health service says, of the server as a whole and of the service that SDKs ask for.
@@ -74,10 +77,9 @@ impl Api {
 /// Serves connections until `stop` resolves, and then until those under way have ended.
 pub(crate) async fn serve(
     api: Api,
-    listener: TcpListener,
+    incoming: impl Stream<Item = io::Result<Connection>>,
     stop: impl Future<Output = ()>,
 ) -> Result<(), transport::Error> {
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     transport::Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
@@ -113,7 +115,8 @@ impl Service<Request<Body>> for Api {
                     path: request.uri().path().to_owned(),
                     metadata: metadata(&self.rt, request.headers()),
                 };
-                Box::pin(async move { Ok(unary(call, request).await) })
+                let counted = self.metrics.begin(&call.path);
+                Box::pin(async move { Ok(unary(call, request, counted).await) })
             }
         }
     }
@@ -143,10 +146,16 @@ impl Service<tonic::Request<Bytes>> for Call {
     }
 }
 
-async fn unary(call: Call, request: Request<Body>) -> Response<Body> {
-    let mut grpc =
-        Grpc::new(Raw).accept_compressed(CompressionEncoding::Gzip).max_decoding_message_size(MESSAGE_BYTES_MAX);
-    told_as_by_the_original(grpc.unary(call, request).await)
+async fn unary(call: Call, request: Request<Body>, counted: Counted) -> Response<Body> {
+    let pending = counted.clone().until_end();
+    let mut grpc = Grpc::new(Raw(counted))
+        .accept_compressed(CompressionEncoding::Gzip)
+        .max_decoding_message_size(MESSAGE_BYTES_MAX);
+    let response = told_as_by_the_original(grpc.unary(call, request).await);
+    // A refusal is told in the headers; the status of an answer follows it, and is OK.
+    let refusal = response.headers().get("grpc-status");
+    pending.end(refusal.map_or(Code::Ok, |code| Code::from_bytes(code.as_bytes())));
+    response
 }
 
 /// Tonic has its own code and texts for too large a message; SDKs know those of the original's library and fail the

@@ -1,6 +1,7 @@
 //! The composition root: [`Server::start`] opens the store, history and the frontend on it, and listens.
 //!
 //! - `storage`: which store, and when it makes the server stop.
+//! - `listener`: connections, with `tls` handshakes if so configured; `metrics`: counters and where they are read.
 //! - `grpc`: the frontend's calls carried by gRPC; `codec`: bytes in, bytes out; `reflection`: built on first use.
 //!
 //! Nothing is process-wide: two servers run side by side in one test. What to run with is [`Config`].
@@ -8,14 +9,13 @@
 mod codec;
 mod config;
 mod grpc;
+mod listener;
+mod metrics;
 mod reflection;
 mod storage;
+mod tls;
 
-use std::{
-    collections::BTreeMap,
-    net::{SocketAddr, TcpListener},
-    time::Duration,
-};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use mainspring_api::{
     ids::NamespaceId,
@@ -27,12 +27,21 @@ use mainspring_history::{History, Namespace, RegisterError};
 use mainspring_rt::Rt;
 use mainspring_store::sqlite::OpenError;
 use mainspring_visibility::OpenError as IndexOpenError;
-use tokio::sync::{oneshot, watch};
+use tokio::{
+    net::TcpListener,
+    sync::{oneshot, watch},
+};
 use tracing::{error, info, warn};
 
 pub use config::{Config, SearchAttributeType, Storage};
+pub use tls::{TlsError, TlsFiles};
 
-use crate::{grpc::Api, storage::OpenStore};
+use crate::{
+    grpc::Api,
+    metrics::{Metrics, endpoint::Page},
+    storage::OpenStore,
+    tls::CurrentTls,
+};
 
 /// Calls that are under way when the server stops have this long to finish.
 const GRACE: Duration = Duration::from_secs(5);
@@ -47,10 +56,13 @@ const CACHE_BYTES_MAX: usize = 256 << 20;
 pub struct Server {
     rt: Rt,
     local_addr: SocketAddr,
+    metrics_addr: Option<SocketAddr>,
     history: History,
     store: OpenStore,
     api: Api,
     stopping: Option<oneshot::Sender<()>>,
+    /// Dropped to close the metrics' endpoint, which outlives the API: the stop can be watched.
+    metrics_stopping: Option<oneshot::Sender<()>>,
     ended: watch::Receiver<Option<String>>,
 }
 
@@ -63,6 +75,8 @@ pub enum StartError {
     Store(#[from] OpenError),
     #[error("{0}")]
     Index(#[from] IndexOpenError),
+    #[error("{0}")]
+    Tls(#[from] TlsError),
     #[error("cannot read what is stored: {0}")]
     Read(mainspring_store::Error),
     #[error("cannot write a namespace: {0}")]
@@ -80,13 +94,19 @@ impl Server {
     /// # Errors
     /// See [`StartError`].
     pub async fn start(config: Config) -> Result<Server, StartError> {
-        let listen = |source| StartError::Listen { address: config.listen, source };
-        let listener = TcpListener::bind(config.listen).map_err(listen)?;
-        listener.set_nonblocking(true).map_err(listen)?;
-        let local_addr = listener.local_addr().map_err(listen)?;
-        let incoming = tokio::net::TcpListener::from_std(listener).map_err(listen)?;
+        let (listener, local_addr) = listen(config.listen).await?;
+        let metrics_listener = match config.metrics {
+            Some(address) => Some(listen(address).await?),
+            None => None,
+        };
 
         let rt = Rt::real();
+        let started_at = rt.now();
+        let metrics = Arc::new(Metrics::new());
+        let tls = match config.tls.clone() {
+            Some(files) => Some(tls::open(&rt, files, metrics.clone()).await?),
+            None => None,
+        };
         let store = storage::open(&config).await?;
         let index = storage::open_index(&config).await?;
         let limits = Limits::default();
@@ -108,17 +128,26 @@ impl Server {
             limits,
             store_name: store.name(),
         });
-        let api = Api::new(rt.clone(), frontend);
+        let api = Api::new(rt.clone(), frontend, metrics.clone());
         let (stopping, stop) = oneshot::channel();
-        let ended = serve(&rt, api.clone(), incoming, stop);
+        let ended = serve(&rt, api.clone(), Incoming { listener, tls, metrics: metrics.clone() }, stop);
+        let page = Page { rt: rt.clone(), metrics, store: store.store(), started_at };
+        let metrics_addr = metrics_listener.as_ref().map(|(_, address)| *address);
+        let metrics_stopping = metrics_listener.map(|(listener, _)| serve_metrics(&rt, page, listener));
         api.set_serving(true).await;
         info!(%local_addr, store = store.name(), "serving");
-        Ok(Server { rt, local_addr, history, store, api, stopping: Some(stopping), ended })
+        let stopping = Some(stopping);
+        Ok(Server { rt, local_addr, metrics_addr, history, store, api, stopping, metrics_stopping, ended })
     }
 
     /// Where it listens: the port that was taken when the configuration said 0.
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
+    }
+
+    /// Where the metrics are read, if anywhere.
+    pub fn metrics_addr(&self) -> Option<SocketAddr> {
+        self.metrics_addr
     }
 
     /// Resolves when the server cannot go on; [`Server::stop`] is then due. Cancel safe.
@@ -143,6 +172,7 @@ impl Server {
         }
         self.history.close().await;
         self.store.close().await;
+        drop(self.metrics_stopping.take());
         info!("stopped");
     }
 }
@@ -156,13 +186,23 @@ async fn reason(watched: &mut watch::Receiver<Option<String>>) -> String {
     }
 }
 
+async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let failed = |source| StartError::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let local_addr = listener.local_addr().map_err(failed)?;
+    Ok((listener, local_addr))
+}
+
+/// Where connections come from.
+struct Incoming {
+    listener: TcpListener,
+    tls: Option<CurrentTls>,
+    metrics: Arc<Metrics>,
+}
+
 /// Serves until `stop`; says why it ended.
-fn serve(
-    rt: &Rt,
-    api: Api,
-    incoming: tokio::net::TcpListener,
-    stop: oneshot::Receiver<()>,
-) -> watch::Receiver<Option<String>> {
+fn serve(rt: &Rt, api: Api, incoming: Incoming, stop: oneshot::Receiver<()>) -> watch::Receiver<Option<String>> {
+    let incoming = listener::listen(rt.clone(), incoming.listener, incoming.tls, incoming.metrics);
     let (end, ended) = watch::channel(None);
     rt.spawn(async move {
         let stop = async {
@@ -179,6 +219,15 @@ fn serve(
         end.send_replace(Some(why));
     });
     ended
+}
+
+/// Dropping the sender ends it.
+fn serve_metrics(rt: &Rt, page: Page, listener: TcpListener) -> oneshot::Sender<()> {
+    let (stopping, stop) = oneshot::channel::<()>();
+    rt.spawn(metrics::endpoint::serve(page, listener, async {
+        let _ = stop.await;
+    }));
+    stopping
 }
 
 /// Makes a namespace unless it is there, and gives it these search attributes.

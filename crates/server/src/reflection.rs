@@ -7,7 +7,7 @@ use std::{
 };
 
 use http::{Request, Response};
-use tonic::{Status, body::Body};
+use tonic::{Status, body::Body, codec::CompressionEncoding};
 use tonic_reflection::server::Builder;
 use tower::{Service, ServiceExt, util::BoxCloneSyncService};
 
@@ -22,12 +22,18 @@ pub(crate) struct Reflection {
 
 impl Reflection {
     pub(crate) async fn call_v1(&self, request: Request<Body>) -> Response<Body> {
-        let service = self.v1.get_or_init(|| Some(BoxCloneSyncService::new(builder().build_v1().ok()?)));
+        let service = self.v1.get_or_init(|| {
+            let service = builder().build_v1().ok()?;
+            Some(BoxCloneSyncService::new(service.accept_compressed(CompressionEncoding::Gzip)))
+        });
         call(service, request).await
     }
 
     pub(crate) async fn call_v1alpha(&self, request: Request<Body>) -> Response<Body> {
-        let service = self.v1alpha.get_or_init(|| Some(BoxCloneSyncService::new(builder().build_v1alpha().ok()?)));
+        let service = self.v1alpha.get_or_init(|| {
+            let service = builder().build_v1alpha().ok()?;
+            Some(BoxCloneSyncService::new(service.accept_compressed(CompressionEncoding::Gzip)))
+        });
         call(service, request).await
     }
 }

@@ -21,6 +21,10 @@ use mainspring_api::v1::{
 use mainspring_server::{Config, Server, StartError, Storage};
 use tonic::Code;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse, health_check_response::ServingStatus};
+use tonic_reflection::pb::v1::{
+    ServerReflectionRequest, ServerReflectionResponse, server_reflection_request::MessageRequest,
+    server_reflection_response::MessageResponse,
+};
 
 use client::{Client, command, newest_run, queue, serve, text};
 
@@ -166,6 +170,24 @@ async fn health_is_told_for_the_server_and_its_service() {
         let request = HealthCheckRequest { service: service.to_owned() };
         let answer: HealthCheckResponse = client.call_any("/grpc.health.v1.Health/Check", request).await.unwrap();
         assert_eq!(answer.status(), ServingStatus::Serving, "{service}");
+    }
+    server.stop().await;
+}
+
+/// The `temporal` command line compresses whatever it sends.
+#[tokio::test]
+async fn health_and_reflection_take_compressed_requests() {
+    let mut server = serve(Storage::Memory).await;
+    let client = Client::of(&server).await.compressing();
+    let request = HealthCheckRequest { service: String::new() };
+    let answer: HealthCheckResponse = client.call_any("/grpc.health.v1.Health/Check", request).await.unwrap();
+    assert_eq!(answer.status(), ServingStatus::Serving);
+    for version in ["v1", "v1alpha"] {
+        let path = format!("/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo");
+        let message_request = Some(MessageRequest::ListServices(String::new()));
+        let request = ServerReflectionRequest { host: String::new(), message_request };
+        let answer: ServerReflectionResponse = client.call_any(&path, request).await.expect(version);
+        assert!(matches!(answer.message_response, Some(MessageResponse::ListServicesResponse(_))), "{version}");
     }
     server.stop().await;
 }

@@ -15,7 +15,12 @@ use mainspring_api::v1::{
 };
 use mainspring_server::{Config, Server, Storage};
 use prost::Message;
-use tonic::{Request, Status, client::Grpc, transport::Channel};
+use tonic::{
+    Request, Status,
+    client::Grpc,
+    codec::CompressionEncoding,
+    transport::{self, Channel},
+};
 use tonic_prost::ProstCodec;
 
 /// Far above what a call takes, so that only one that hangs meets it.
@@ -29,12 +34,26 @@ pub(crate) async fn serve(storage: Storage) -> Server {
 #[derive(Clone)]
 pub(crate) struct Client {
     channel: Channel,
+    compressing: bool,
 }
 
 impl Client {
     pub(crate) async fn of(server: &Server) -> Client {
+        Client::try_of(server).await.expect("the server listens")
+    }
+
+    pub(crate) async fn try_of(server: &Server) -> Result<Client, transport::Error> {
         let endpoint = Channel::from_shared(format!("http://{}", server.local_addr())).unwrap();
-        Client { channel: endpoint.connect().await.expect("the server listens") }
+        Ok(Client::over(endpoint.connect().await?))
+    }
+
+    pub(crate) fn over(channel: Channel) -> Client {
+        Client { channel, compressing: false }
+    }
+
+    /// The same, with requests compressed.
+    pub(crate) fn compressing(self) -> Client {
+        Client { compressing: true, ..self }
     }
 
     /// Calls a method of the workflow service.
@@ -53,6 +72,9 @@ impl Client {
         A: Message + Default + Send + 'static,
     {
         let mut grpc = Grpc::new(self.channel.clone());
+        if self.compressing {
+            grpc = grpc.send_compressed(CompressionEncoding::Gzip);
+        }
         grpc.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
         let mut request = Request::new(request);
         request.set_timeout(PATIENCE);
