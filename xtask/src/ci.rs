@@ -7,7 +7,7 @@ use anyhow::bail;
 use clap::Args;
 
 use crate::run::{Stopwatch, cargo, output, run as run_command, say};
-use crate::tidy;
+use crate::{e2e, sim, tidy};
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
@@ -43,7 +43,9 @@ const STEPS: &[Step] = &[
     Step { name: "tidy", run: tidy::run, is_test: false },
     Step { name: "clippy", run: clippy, is_test: false },
     Step { name: "doc", run: doc, is_test: false },
+    Step { name: "sim", run: || sim::run(&sim::Options::default()), is_test: false },
     Step { name: "test", run: || run_command(&mut cargo(["test", "--workspace"])), is_test: true },
+    Step { name: "e2e", run: e2e::run_all, is_test: true },
 ];
 
 fn choose(only: &[String]) -> anyhow::Result<Vec<&'static Step>> {
@@ -132,7 +134,7 @@ mod tests {
     #[test]
     fn the_tests_are_last() {
         assert!(STEPS.iter().is_sorted_by_key(|step| step.is_test));
-        assert_eq!(STEPS.last().map(|step| step.name), Some("test"));
+        assert_eq!(STEPS.last().map(|step| step.name), Some("e2e"));
     }
 
     #[test]

@@ -13,8 +13,20 @@ pub(crate) struct Options {
     #[arg(long)]
     pub(crate) seeds: Option<u64>,
     /// The first seed; alone it repeats that one run.
-    #[arg(long)]
+    #[arg(long, visible_alias = "from")]
     pub(crate) seed: Option<u64>,
+    /// Print everything that happens.
+    #[arg(long)]
+    pub(crate) trace: bool,
+    /// Run each seed twice and compare the traces.
+    #[arg(long)]
+    pub(crate) twice: bool,
+    /// Go on after a failure.
+    #[arg(long)]
+    pub(crate) keep_going: bool,
+    /// Put a bug in on purpose; an unknown name lists them.
+    #[arg(long)]
+    pub(crate) planted: Option<String>,
 }
 
 /// # Errors
@@ -24,10 +36,15 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
 }
 
 fn arguments(options: &Options) -> Vec<String> {
-    match options.seed {
-        Some(seed) => vec![format!("--seeds={}", options.seeds.unwrap_or(1)), format!("--seed={seed}")],
-        None => vec![format!("--seeds={}", options.seeds.unwrap_or(SEEDS_OF_A_CHANGE))],
+    let seeds = options.seeds.unwrap_or(if options.seed.is_some() { 1 } else { SEEDS_OF_A_CHANGE });
+    let mut words = vec![format!("--seeds={seeds}")];
+    words.extend(options.seed.map(|seed| format!("--seed={seed}")));
+    words.extend(options.planted.as_ref().map(|bug| format!("--planted={bug}")));
+    for (given, word) in [(options.trace, "--trace"), (options.twice, "--twice"), (options.keep_going, "--keep-going")]
+    {
+        words.extend(given.then(|| word.to_owned()));
     }
+    words
 }
 
 #[cfg(test)]
@@ -36,8 +53,9 @@ mod tests {
 
     #[test]
     fn a_seed_alone_is_one_run() {
-        assert_eq!(arguments(&Options { seeds: None, seed: Some(7) }), ["--seeds=1", "--seed=7"]);
-        assert_eq!(arguments(&Options { seeds: Some(9), seed: Some(7) }), ["--seeds=9", "--seed=7"]);
+        assert_eq!(arguments(&Options { seed: Some(7), ..Options::default() }), ["--seeds=1", "--seed=7"]);
+        let both = Options { seeds: Some(9), seed: Some(7), trace: true, ..Options::default() };
+        assert_eq!(arguments(&both), ["--seeds=9", "--seed=7", "--trace"]);
         assert_eq!(arguments(&Options::default()), ["--seeds=200"]);
     }
 }
