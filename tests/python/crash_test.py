@@ -1,8 +1,8 @@
 """Kills the server again and again under load and checks that nothing it acknowledged is lost or doubled.
 
 Start reading at `crash`. Workflows come in waves, one wave for each life of the server; every life but the last
-ends by SIGKILL at a random moment. Client and worker just keep trying. Then all histories are read and compared
-with what the client and the worker saw acknowledged.
+ends by SIGKILL at a random moment. Client and workers just keep trying. Then all histories and lists are read and
+compared with what the client and the workers saw acknowledged; `crash_checks.py` has the rules.
 """
 
 from __future__ import annotations
@@ -12,36 +12,45 @@ import asyncio
 import os
 import random
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from temporalio.api.common.v1 import Payload, Payloads, WorkflowExecution, WorkflowType
+from temporalio.api.common.v1 import WorkflowExecution, WorkflowType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.taskqueue.v1 import TaskQueue
-from temporalio.api.workflowservice.v1 import SignalWorkflowExecutionRequest, StartWorkflowExecutionRequest
+from temporalio.api.workflow.v1 import WorkflowExecutionInfo
+from temporalio.api.workflowservice.v1 import (
+    CountWorkflowExecutionsRequest,
+    ListWorkflowExecutionsRequest,
+    SignalWorkflowExecutionRequest,
+    StartWorkflowExecutionRequest,
+)
 from temporalio.client import Client
-from temporalio.converter import default
 from temporalio.runtime import LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
 from temporalio.service import RPCError
 
-from crash_worker import RETRY_EVERY_S, TRANSIENT, Entry, Ledger
+from crash_checks import COUNTED, Errand, Evidence, Summary, judge, listing_problems, to_payloads
+from crash_control import ForgetfulServer, unnoticed
+from crash_processes import PYTHON, TYPESCRIPT, Language, WorkerProcess
+from crash_worker import RETRY_EVERY_S, TRANSIENT
 from server import NAMESPACE, Server
-from support import attributes, event_name, unique
+from support import unique
 from wire import duration
 
 SIGNALS = 3
 READERS = 16
+# Odd, and less than there are executions, so that the last page of a list is a short one.
+PAGE_SIZE = 97
 # Workflows still open when none has completed for this long are stuck: something they wait for was lost.
 PATIENCE_S = 60.0
-CLOSING = {f"WorkflowExecution{how}" for how in ("Completed", "Failed", "TimedOut", "Canceled", "Terminated")}
-ACTIVITY_CLOSING = {f"ActivityTask{how}" for how in ("Completed", "Failed", "TimedOut", "Canceled")}
+# Lists and counts follow the commits; this is how far they may be behind.
+LISTED_WITHIN_S = 30.0
+ASK_AGAIN_AFTER_S = 0.2
 
 
 @dataclass
@@ -60,81 +69,57 @@ class Plan:
         return range(self.workflows * number // lives, self.workflows * (number + 1) // lives)
 
 
-@dataclass
-class Errand:
-    """One workflow and what the server has acknowledged about it."""
+async def crash(server: Server, plan: Plan, directory: Path, languages: tuple[Language, ...] = (PYTHON,)) -> Summary:
+    """Runs the plan on a server that is not yet started; leaves it running.
 
-    workflow_id: str
-    run_id: str = ""
-    signals: list[str] = field(default_factory=list)
-    result: dict[str, Any] | None = None
-
-
-@dataclass
-class Summary:
-    """What was done, and every difference between what was acknowledged and what is there."""
-
-    seed: int
-    kills: int = 0
-    workflows: int = 0
-    signals: int = 0
-    completions: int = 0
-    retried_calls: int = 0
-    events: int = 0
-    seconds: float = 0.0
-    problems: list[str] = field(default_factory=list)
-
-    def __str__(self) -> str:
-        done = (
-            f"crash test, seed {self.seed}: {self.kills} kills, {self.workflows} workflows completed once, "
-            f"{self.signals} acknowledged signals and {self.completions} acknowledged activity completions found once, "
-            f"{self.events} events without a gap, {self.retried_calls} calls retried, {self.seconds:.0f} s"
-        )
-        return "\n".join([done, *[f"LOST OR WRONG: {problem}" for problem in self.problems]])
-
-
-async def crash(server: Server, plan: Plan, directory: Path) -> Summary:
-    """Runs the plan on a server that is not yet started; leaves it running."""
+    With two languages, their workers do a part of each other's errands. `make` the languages before.
+    """
     began = time.monotonic()
     server.start()
-    task_queue = unique("crash")
-    ledger_path = directory / "ledger.jsonl"
-    with (directory / "worker.log").open("wb") as log:
-        script = Path(__file__).with_name("crash_worker.py")
-        worker = subprocess.Popen(
-            [sys.executable, str(script), server.address, task_queue, str(ledger_path)],
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-    summary = Summary(plan.seed)
+    workers = [WorkerProcess(language, directory) for language in languages]
+    summary = Summary(plan.seed, [language.name for language in languages])
     try:
+        await asyncio.gather(*[worker.start(server.address) for worker in workers])
         client = await Client.connect(server.address, namespace=NAMESPACE, runtime=quiet_runtime())
-        customer = Customer(client, task_queue, summary)
-        errands = await work_while_crashing(server, plan, customer)
-        await check_all(customer, errands, Ledger(ledger_path).entries())
+        customer = Customer(client, summary)
+        errands = await work_while_crashing(server, plan, customer, workers)
+        summary.problems += [f"the {worker.language} worker died" for worker in workers if not worker.is_alive()]
+        evidence = await gather_evidence(customer, errands, workers)
     finally:
-        worker.kill()
-        worker.wait()
+        for worker in workers:
+            worker.kill()
+    judge(evidence, summary)
+    if not summary.problems:
+        summary.problems += unnoticed(evidence, summary)
     summary.seconds = time.monotonic() - began
     return summary
 
 
-async def work_while_crashing(server: Server, plan: Plan, customer: Customer) -> list[Errand]:
+async def work_while_crashing(
+    server: Server, plan: Plan, customer: Customer, workers: list[WorkerProcess]
+) -> list[Errand]:
     """Starts a wave of workflows in each life of the server, ends all lives but the last, and awaits every result."""
     chance = random.Random(plan.seed)
     prefix = unique("errand")
     errands: dict[asyncio.Task[None], Errand] = {}
     for life in range(plan.kills + 1):
         for number in plan.wave(life):
-            errand = Errand(f"{prefix}/{number}")
+            errand = errand_for(f"{prefix}/{number}", number, workers)
             errands[asyncio.create_task(customer.run(errand, chance.random()))] = errand
         if life < plan.kills:
             await asyncio.sleep(chance.uniform(plan.shortest_life_s, plan.longest_life_s))
+            customer.summary.interrupted += sum(not task.done() for task in errands)
             server.kill()
             await asyncio.to_thread(server.start)
             customer.summary.kills += 1
     await await_all(errands, customer.summary)
     return list(errands.values())
+
+
+def errand_for(workflow_id: str, number: int, workers: list[WorkerProcess]) -> Errand:
+    """An errand for one worker in turn, with the next one abroad if there are several."""
+    home, abroad = (workers[(number + step) % len(workers)].task_queue for step in range(2))
+    return Errand(workflow_id, home, abroad if abroad != home else None)
 
 
 async def await_all(errands: dict[asyncio.Task[None], Errand], summary: Summary) -> None:
@@ -155,14 +140,13 @@ async def await_all(errands: dict[asyncio.Task[None], Errand], summary: Summary)
 class Customer:
     """The client: insists on each call until it is acknowledged, with the same request id."""
 
-    def __init__(self, client: Client, task_queue: str, summary: Summary) -> None:
+    def __init__(self, client: Client, summary: Summary) -> None:
         self.client = client
         self.summary = summary
-        self._task_queue = task_queue
 
     async def run(self, errand: Errand, pause: float) -> None:
         """Starts a workflow, sends its signals and waits for its result."""
-        errand.run_id = await self._start(errand.workflow_id)
+        errand.run_id = await self._start(errand)
         for number in range(SIGNALS):
             await asyncio.sleep(pause)
             text = f"{errand.workflow_id} signal {number}"
@@ -182,13 +166,13 @@ class Customer:
                 self.summary.retried_calls += 1
                 await asyncio.sleep(RETRY_EVERY_S)
 
-    async def _start(self, workflow_id: str) -> str:
+    async def _start(self, errand: Errand) -> str:
         request = StartWorkflowExecutionRequest(
             namespace=NAMESPACE,
-            workflow_id=workflow_id,
+            workflow_id=errand.workflow_id,
             workflow_type=WorkflowType(name="Errand"),
-            task_queue=TaskQueue(name=self._task_queue),
-            input=to_payloads(SIGNALS),
+            task_queue=TaskQueue(name=errand.task_queue),
+            input=to_payloads(SIGNALS, errand.abroad),
             workflow_task_timeout=duration(3),
             request_id=unique("start"),
         )
@@ -206,37 +190,30 @@ class Customer:
         await self.insist(lambda: self.client.workflow_service.signal_workflow_execution(request))
 
 
-async def check_all(customer: Customer, errands: list[Errand], ledger: list[Entry]) -> None:
-    """Compares each workflow's history, and its child's, with what was acknowledged and what the worker did."""
-    by_workflow: dict[str, list[Entry]] = {}
-    for entry in ledger:
-        by_workflow.setdefault(entry.workflow_id, []).append(entry)
+async def gather_evidence(customer: Customer, errands: list[Errand], workers: list[WorkerProcess]) -> Evidence:
+    """Reads all histories and all ledgers, then lists and counts until these agree with the histories."""
     limit = asyncio.Semaphore(READERS)
+    histories: dict[str, list[HistoryEvent]] = {}
 
-    async def one(errand: Errand) -> None:
+    async def read(workflow_id: str) -> None:
         async with limit:
             try:
-                await check_one(customer, errand, by_workflow)
+                histories[workflow_id] = await read_history(customer, workflow_id)
             except RPCError as error:
-                customer.summary.problems.append(f"{errand.workflow_id}: reading it or its child: {error}")
+                customer.summary.problems.append(f"{workflow_id}: reading its history: {error}")
 
-    await asyncio.gather(*[one(errand) for errand in errands])
-
-
-async def check_one(customer: Customer, errand: Errand, ledger: dict[str, list[Entry]]) -> None:
-    """Checks one workflow and then its child."""
-    check = Check(errand.workflow_id, await read_history(customer, errand.workflow_id), customer.summary)
-    check.signals(errand.signals)
-    check.activities(ledger.get(errand.workflow_id, []))
-    if errand.result is None:
-        return
-    check.ran_once(errand.run_id)
-    check.result(errand)
-    part_id = f"{errand.workflow_id}/part"
-    part = Check(part_id, await read_history(customer, part_id), customer.summary)
-    part.ran_once(None)
-    part.activities(ledger.get(part_id, []))
-    customer.summary.workflows += 1
+    ids = [errand.workflow_id for errand in errands] + [errand.part_id for errand in errands if errand.result]
+    await asyncio.gather(*[read(workflow_id) for workflow_id in ids])
+    languages = {worker.task_queue: worker.language for worker in workers}
+    ledger = [entry for worker in workers for entry in worker.entries()]
+    evidence = Evidence(errands, languages, ledger, histories)
+    deadline = time.monotonic() + LISTED_WITHIN_S
+    while True:
+        evidence.listed = await list_executions(customer)
+        evidence.counted = {query: await count_executions(customer, query) for query in COUNTED}
+        if not listing_problems(evidence) or time.monotonic() > deadline:
+            return evidence
+        await asyncio.sleep(ASK_AGAIN_AFTER_S)
 
 
 async def read_history(customer: Customer, workflow_id: str) -> list[HistoryEvent]:
@@ -249,74 +226,23 @@ async def read_history(customer: Customer, workflow_id: str) -> list[HistoryEven
     return await customer.insist(read)
 
 
-class Check:
-    """The rules for one history, the first being ids without a gap; each breach becomes a line of the summary."""
-
-    def __init__(self, workflow_id: str, events: list[HistoryEvent], summary: Summary) -> None:
-        self._workflow_id = workflow_id
-        self._events = events
-        self._names = [event_name(event) for event in events]
-        self._summary = summary
-        summary.events += len(events)
-        ids = [event.event_id for event in events]
-        self._expect(ids == list(range(1, len(ids) + 1)), f"event ids {ids}")
-
-    def ran_once(self, run_id: str | None) -> None:
-        """The run is the acknowledged one, and it closed once, well, at its end."""
-        first = attributes(self._events[0])
-        self._expect(run_id in (None, first.original_execution_run_id), "the run is not the acknowledged one")
-        closing = [name for name in self._names if name in CLOSING]
-        well = closing == ["WorkflowExecutionCompleted"] and self._names[-1] == closing[0]
-        self._expect(well, f"closing events {closing}, last {self._names[-1]}")
-
-    def result(self, errand: Errand) -> None:
-        """The result that the client got is the one in history, and holds every signal once, in order."""
-        [stored] = from_payloads(attributes(self._events[-1]).result)
-        self._expect(stored == errand.result, f"result {errand.result}, in history {stored}")
-        notes = (errand.result or {}).get("notes")
-        self._expect(notes == errand.signals, f"the workflow saw signals {notes}")
-
-    def signals(self, acknowledged: list[str]) -> None:
-        """Each acknowledged signal is in history exactly once."""
-        found = Counter(from_payloads(attributes(event).input)[0] for event in self._named("WorkflowExecutionSignaled"))
-        for text in acknowledged:
-            once = self._expect(found.pop(text, 0) == 1, f"signal {text!r} is not there exactly once")
-            self._summary.signals += once
-        self._expect(not found, f"signals that nobody sent: {list(found)}")
-
-    def activities(self, ledger: list[Entry]) -> None:
-        """Each activity closed once, with a value that the attempt named in history made; acknowledged ones stand."""
-        done: dict[str, str] = {}
-        for scheduled in self._named("ActivityTaskScheduled"):
-            activity_id = attributes(scheduled).activity_id
-            closings = [event for event in self._events if closes(event, scheduled.event_id)]
-            if not self._expect(len(closings) == 1, f"{activity_id} closed {len(closings)} times"):
-                continue
-            if not self._expect(
-                closings[0].HasField("activity_task_completed_event_attributes"), f"{activity_id} failed"
-            ):
-                continue
-            [done[activity_id]] = from_payloads(attributes(closings[0]).result)
-            attempt = attributes(self._events[attributes(closings[0]).started_event_id - 1]).attempt
-            made = {(entry.attempt, entry.value) for entry in ledger if entry.activity_id == activity_id}
-            self._expect((attempt, done[activity_id]) in made, f"{activity_id}: no attempt {attempt} made its result")
-        for entry in ledger:
-            if entry.acknowledged:
-                there = self._expect(done.get(entry.activity_id) == entry.value, f"acknowledged {entry} is not there")
-                self._summary.completions += there
-
-    def _named(self, name: str) -> list[HistoryEvent]:
-        return [event for event, own in zip(self._events, self._names, strict=True) if own == name]
-
-    def _expect(self, holds: bool, otherwise: str) -> bool:
-        if not holds:
-            self._summary.problems.append(f"{self._workflow_id}: {otherwise}")
-        return holds
+async def list_executions(customer: Customer) -> list[WorkflowExecutionInfo]:
+    """Every execution of the namespace, page by page."""
+    request = ListWorkflowExecutionsRequest(namespace=NAMESPACE, page_size=PAGE_SIZE)
+    listed: list[WorkflowExecutionInfo] = []
+    while True:
+        page = await customer.insist(lambda: customer.client.workflow_service.list_workflow_executions(request))
+        listed += page.executions
+        if not page.next_page_token:
+            return listed
+        request.next_page_token = page.next_page_token
 
 
-def closes(event: HistoryEvent, scheduled_event_id: int) -> bool:
-    """True for the event that ends the activity scheduled by another."""
-    return event_name(event) in ACTIVITY_CLOSING and attributes(event).scheduled_event_id == scheduled_event_id
+async def count_executions(customer: Customer, query: str) -> int:
+    """How many executions of the namespace the filter takes."""
+    request = CountWorkflowExecutionsRequest(namespace=NAMESPACE, query=query)
+    answer = await customer.insist(lambda: customer.client.workflow_service.count_workflow_executions(request))
+    return answer.count
 
 
 def quiet_runtime() -> Runtime:
@@ -324,34 +250,35 @@ def quiet_runtime() -> Runtime:
     return Runtime(telemetry=TelemetryConfig(logging=LoggingConfig(filter=TelemetryFilter("ERROR", "ERROR"))))
 
 
-def to_payloads(*values: Any) -> Payloads:
-    """Values as the SDK encodes them."""
-    payloads: list[Payload] = default().payload_converter.to_payloads(values)
-    return Payloads(payloads=payloads)
-
-
-def from_payloads(payloads: Payloads) -> list[Any]:
-    """Values as the SDK decodes them."""
-    return default().payload_converter.from_payloads(payloads.payloads)
-
-
 def main() -> int:
-    """Runs the plan of the command line; 1 when something was lost or wrong."""
+    """Runs the plan of the command line; 1 when something was lost or wrong, or when a control finds nothing."""
     usual = Plan()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--workflows", type=int, default=usual.workflows)
     parser.add_argument("--kills", type=int, default=usual.kills)
     parser.add_argument("--seed", type=int, default=usual.seed)
+    parser.add_argument("--typescript", action="store_true", help="with a TypeScript worker beside the Python one")
+    parser.add_argument("--control", action="store_true", help="on a server that forgets: it must be found out")
     chosen = parser.parse_args()
+    languages = (PYTHON, TYPESCRIPT) if chosen.typescript else (PYTHON,)
+    for language in languages:
+        if missing := language.missing_tools():
+            print(f"NO {language.name} WORKER: install {' and '.join(missing)}, or leave out --typescript")
+            return 2
+        language.make()
+    if not chosen.typescript:
+        print("a Python worker alone; --typescript adds one in TypeScript, and work across the two")
     directory = Path(tempfile.mkdtemp(prefix="crash-"))
-    server = Server(directory)
-    print(f"seed {chosen.seed}; data, logs and ledger in {directory}, kept if anything is wrong", flush=True)
+    server = ForgetfulServer(directory) if chosen.control else Server(directory)
+    print(f"seed {chosen.seed}; data, logs and ledgers in {directory}, kept if anything is wrong", flush=True)
     try:
-        summary = asyncio.run(crash(server, Plan(chosen.workflows, chosen.kills, chosen.seed), directory))
+        summary = asyncio.run(crash(server, Plan(chosen.workflows, chosen.kills, chosen.seed), directory, languages))
     finally:
         server.stop()
     print(summary)
-    if summary.problems:
+    if chosen.control:
+        print("found out, as it must be" if summary.problems else "THE CONTROL FAILED: nobody noticed the loss")
+    if bool(summary.problems) != chosen.control:
         return 1
     shutil.rmtree(directory)
     return 0

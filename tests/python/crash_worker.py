@@ -1,7 +1,10 @@
-"""The worker of the crash test: a process of its own that outlives every kill of the server.
+"""The Python worker of the crash test: a process of its own that outlives every kill of the server.
+
+    crash_worker.py ADDRESS TASK_QUEUE LEDGER    serves Errand and Part; says "listening"
 
 Each activity attempt makes a value that nobody can guess and writes it to a ledger, so that the crash test can
-check afterwards that what history says was really done, by the attempt that history names.
+check afterwards that what history says was really done, by the attempt that history names. The TypeScript worker,
+`tests/typescript/src/crash.ts`, does the same, down to the names of workflows, activities and results.
 """
 
 from __future__ import annotations
@@ -42,6 +45,7 @@ class Entry:
     attempt: int
     value: str
     acknowledged: bool = False
+    language: str = "Python"
 
 
 class Ledger:
@@ -62,11 +66,13 @@ class Ledger:
         return [Entry(**json.loads(line)) for line in self._path.read_text().splitlines()]
 
 
-async def run_activity(name: str) -> str:
-    """Runs an activity that is retried until it succeeds."""
+async def run_activity(name: str, abroad: str | None = None) -> str:
+    """Runs an activity that is retried until it succeeds, here or on the task queue of another worker."""
     return await workflow.execute_activity(
         name,
-        activity_id=name,
+        activity_id=f"abroad/{name}" if abroad else name,
+        task_queue=abroad,
+        result_type=str,
         start_to_close_timeout=timedelta(seconds=4),
         retry_policy=RetryPolicy(initial_interval=timedelta(milliseconds=100), backoff_coefficient=1.5),
     )
@@ -83,19 +89,23 @@ class Part:
 
 @workflow.defn
 class Errand:
-    """A bit of everything: activities, retries, a timer, signals and a child."""
+    """A bit of everything: activities, retries, a timer, signals and a child; some of it on a task queue abroad."""
 
     def __init__(self) -> None:
         self._notes: list[str] = []
 
     @workflow.run
-    async def run(self, signals: int) -> dict[str, str | list[str]]:
+    async def run(self, signals: int, abroad: str | None = None) -> dict[str, str | list[str]]:
         result: dict[str, str | list[str]] = {}
         for name in ("make_value", "fail_twice"):
             result[name] = await run_activity(name)
         await asyncio.sleep(0.3)
         result["complete_from_outside"] = await run_activity("complete_from_outside")
-        result["part"] = await workflow.execute_child_workflow(Part.run, id=f"{workflow.info().workflow_id}/part")
+        if abroad:
+            for name in ("fail_twice", "complete_from_outside"):
+                result[f"abroad/{name}"] = await run_activity(name, abroad)
+        part_id = f"{workflow.info().workflow_id}/part"
+        result["part"] = await workflow.execute_child_workflow(Part.run, id=part_id, task_queue=abroad)
         await workflow.wait_condition(lambda: len(self._notes) >= signals)
         result["notes"] = self._notes
         return result
@@ -157,6 +167,7 @@ async def main(address: str, task_queue: str, ledger: Path) -> None:
         workflow_runner=UnsandboxedWorkflowRunner(),
         sticky_queue_schedule_to_start_timeout=timedelta(seconds=2),
     )
+    print("listening", flush=True)
     await worker.run()
 
 

@@ -5,11 +5,11 @@ use clap::Args;
 use crate::run::{cargo, run as run_command};
 
 /// Seeds that every change runs; more of them belong into the night.
-const SEEDS_OF_A_CHANGE: u64 = 200;
+const SEEDS_OF_A_CHANGE: u64 = 1_000;
 
 #[derive(Debug, Default, Args)]
 pub(crate) struct Options {
-    /// How many seeds to run, from the first one up [default: 200; with --seed: 1].
+    /// How many seeds to run, from the first one up [default: 1,000; with --seed: 1].
     #[arg(long)]
     pub(crate) seeds: Option<u64>,
     /// The first seed; alone it repeats that one run.
@@ -32,7 +32,7 @@ pub(crate) struct Options {
 /// # Errors
 /// When a seed breaks an invariant; the simulator has printed how to repeat it.
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
-    run_command(cargo(["run", "--release", "--quiet", "--package=mainspring-sim", "--"]).args(arguments(options)))
+    run_command(cargo(["run", "--profile=sim", "--quiet", "--package=mainspring-sim", "--"]).args(arguments(options)))
 }
 
 fn arguments(options: &Options) -> Vec<String> {
@@ -56,6 +56,6 @@ mod tests {
         assert_eq!(arguments(&Options { seed: Some(7), ..Options::default() }), ["--seeds=1", "--seed=7"]);
         let both = Options { seeds: Some(9), seed: Some(7), trace: true, ..Options::default() };
         assert_eq!(arguments(&both), ["--seeds=9", "--seed=7", "--trace"]);
-        assert_eq!(arguments(&Options::default()), ["--seeds=200"]);
+        assert_eq!(arguments(&Options::default()), ["--seeds=1000"]);
     }
 }

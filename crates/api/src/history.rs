@@ -104,6 +104,11 @@ pub fn skip_events(chunk: &Bytes, count: usize) -> Bytes {
     rest
 }
 
+/// The first `count` events of a chunk; all of it when it has no more, or is damaged before.
+pub fn first_events(chunk: &Bytes, count: usize) -> Bytes {
+    chunk.slice(..chunk.len() - skip_events(chunk, count).len())
+}
+
 /// Walks a chunk event by event, without copying the payloads out of it.
 struct Events {
     rest: Bytes,
@@ -197,6 +202,9 @@ mod tests {
         let rest = History::from_chunks(vec![skip_events(&chunk, 2)]);
         assert_eq!(rest.decode_events().expect("own events"), [event(3)]);
         assert!(skip_events(&chunk, 4).is_empty());
+        let head = History::from_chunks(vec![first_events(&chunk, 2)]);
+        assert_eq!(head.decode_events().expect("own events"), [event(1), event(2)]);
+        assert_eq!(first_events(&chunk, 4), chunk);
         assert!(count_events(&chunk.slice(1..)).is_err());
     }
 

@@ -218,15 +218,17 @@ impl Effect {
 /// Who the server says it is when it acts by itself.
 pub const IDENTITY: &str = "history-service";
 
-/// The same row always has the same request id.
+/// The same row always has the same request id: a hash as in a UUID of version 5, marked as version 8 so that it is
+/// known for one of ours.
 fn request_id(run_id: &str, initiated_event_id: i64, number: u64) -> String {
     let space = Uuid::parse_str(run_id).unwrap_or_default();
-    Uuid::new_v5(&space, format!("{initiated_event_id}/{number}").as_bytes()).to_string()
+    let hashed = Uuid::new_v5(&space, format!("{initiated_event_id}/{number}").as_bytes());
+    uuid::Builder::from_custom_bytes(hashed.into_bytes()).into_uuid().to_string()
 }
 
 /// Whether a request id was derived from an outbox row: only those come again by themselves.
 pub(crate) fn is_derived(request_id: &str) -> bool {
-    const DERIVED: usize = 5;
+    const DERIVED: usize = 8;
     Uuid::parse_str(request_id).is_ok_and(|id| id.get_version_num() == DERIVED)
 }
 

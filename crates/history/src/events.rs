@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use mainspring_api::history::{count_events, skip_events};
+use mainspring_api::history::{count_events, first_events, skip_events};
 use mainspring_engine::outcome::Chunk;
 use mainspring_store::{Error as StoreError, Scan, ShardId, Table, keys, record};
 
@@ -62,7 +62,8 @@ fn chunk(key: &[u8], bytes: Bytes) -> Result<Chunk, StoreError> {
     Ok(Chunk { first_event_id, next_event_id, bytes, ends_with_start: false })
 }
 
-/// As many batches as there is room for, the first cut to its place. Batches that begin behind the end do not count.
+/// As many batches as there is room for, the first and the last cut to their places. Batches that begin behind the end
+/// do not count.
 fn limited(chunks: impl Iterator<Item = Chunk>, events: &Range<i64>, bytes_max: usize) -> Vec<Chunk> {
     let mut taken: Vec<Chunk> = Vec::new();
     let mut bytes = 0;
@@ -71,6 +72,11 @@ fn limited(chunks: impl Iterator<Item = Chunk>, events: &Range<i64>, bytes_max: 
         {
             chunk.bytes = skip_events(&chunk.bytes, skipped);
             chunk.first_event_id = events.start;
+        }
+        if chunk.next_event_id > events.end {
+            let wanted = usize::try_from(events.end - chunk.first_event_id).unwrap_or(0);
+            chunk.bytes = first_events(&chunk.bytes, wanted);
+            chunk.next_event_id = events.end;
         }
         if !taken.is_empty() && bytes + chunk.bytes.len() > bytes_max {
             break;
@@ -85,5 +91,28 @@ fn store_error(error: StoreError) -> Error {
     match error {
         StoreError::Corrupt(why) => Error::Corrupt(why),
         error => Error::Unavailable(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mainspring_api::{history::encode_events, v1::history::HistoryEvent};
+
+    use super::*;
+
+    fn chunk_of(ids: Range<i64>) -> Chunk {
+        let events: Vec<_> = ids.clone().map(|event_id| HistoryEvent { event_id, ..HistoryEvent::default() }).collect();
+        let bytes = encode_events(&events);
+        Chunk { first_event_id: ids.start, next_event_id: ids.end, bytes, ends_with_start: false }
+    }
+
+    /// A batch may hold more than is asked for at both ends: what a poller gets ends with the start of its task.
+    #[test]
+    fn batches_are_cut_to_what_is_asked_for() {
+        let stored = [chunk_of(1..4), chunk_of(4..9), chunk_of(9..10)];
+        let cut = limited(stored.iter().cloned(), &(2..7), usize::MAX);
+        assert_eq!(cut, [chunk_of(2..4), chunk_of(4..7)]);
+        let first = limited(stored.iter().cloned(), &(1..10), 1);
+        assert_eq!(first, [chunk_of(1..4)], "one batch at least");
     }
 }

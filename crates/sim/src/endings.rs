@@ -1,6 +1,6 @@
 //! What must be true when faults have stopped and everything has ended; and when retention has removed it all.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use mainspring_api::v1::{
     enums::{EventType, WorkflowExecutionStatus as Status},
@@ -247,9 +247,6 @@ impl Sim {
         for stored in runs {
             for sent in sent_signals(&stored.events) {
                 let taken = received.get(&sent.unique).map_or(&[][..], Vec::as_slice);
-                if taken.len() > 1 && in_different_runs(taken) {
-                    self.sometimes.saw("signal taken by two runs");
-                }
                 if !self.both_sides_agree(&sent, taken, runs) {
                     return Err(format!(
                         "signal {}: {:?} to its sender, received by {taken:?}",
@@ -261,11 +258,9 @@ impl Sim {
         Ok(())
     }
 
-    /// KNOWN-BUG: each run knows only the signals that it took itself. One that is sent again after its target went on as
-    /// another run is taken twice, once by each; or it is refused by the other, though the first took it. Right: the
-    /// chain takes it once, and answers the repeat as it did at first.
+    /// The chain takes a signal once, and answers a repeat as it did at first, whichever run is the newest by then.
     fn both_sides_agree(&self, sent: &Sent, taken: &[(u16, u64)], runs: &[StoredRun]) -> bool {
-        let once = taken.len() <= 1 || in_different_runs(taken);
+        let once = taken.len() <= 1;
         let is_target = |stored: &&StoredRun| {
             let fixed = &stored.run.fixed;
             (&fixed.namespace, &fixed.workflow_id) == (&sent.namespace, &sent.workflow_id)
@@ -274,7 +269,7 @@ impl Sim {
         match sent.told {
             Told::Nothing => once,
             Told::Delivered => once && (!taken.is_empty() || targets.any(drops_what_it_holds)),
-            Told::Refused => taken.iter().all(|run| self.archive.contains_key(run) || is_followed(runs, *run)),
+            Told::Refused => taken.iter().all(|run| self.archive.contains_key(run)),
         }
     }
 
@@ -331,23 +326,6 @@ fn check_children(runs: &[StoredRun]) -> Result<(), String> {
         }
         None => Ok(()),
     }
-}
-
-/// Another run of its chain came after it.
-fn is_followed(runs: &[StoredRun], (shard, number): (u16, u64)) -> bool {
-    let Some(of) = runs.iter().find(|stored| (stored.shard, stored.run.number.0) == (shard, number)) else {
-        return false;
-    };
-    runs.iter().any(|stored| {
-        let (this, that) = (&stored.run.fixed, &of.run.fixed);
-        stored.run.number > of.run.number
-            && (&this.namespace_id, &this.workflow_id) == (&that.namespace_id, &that.workflow_id)
-    })
-}
-
-fn in_different_runs(runs: &[(u16, u64)]) -> bool {
-    let different: BTreeSet<&(u16, u64)> = runs.iter().collect();
-    !runs.is_empty() && different.len() == runs.len() && runs.iter().all(|(shard, _)| *shard == runs[0].0)
 }
 
 /// A run that is ended from outside drops the events that it holds back meanwhile, as in the original

@@ -50,7 +50,6 @@ pub const FACTS: &[&str] = &[
     "signal to closed run refused",
     "signal limit reached",
     "signal refused while closing",
-    "signal taken by two runs",
     "signal with start",
     "sticky hit",
     "sticky miss",
@@ -71,7 +70,7 @@ pub const FACTS: &[&str] = &[
 ];
 
 /// Facts that a thousand seeds may well not meet; the second is a known bug (see `endings`).
-pub const RARE: &[&str] = &["signal refused while closing", "signal taken by two runs"];
+pub const RARE: &[&str] = &["signal refused while closing"];
 
 /// Counts by fact.
 #[derive(Clone, Debug)]

@@ -179,9 +179,8 @@ pub(crate) fn create(
     let mut run = Run::new(at.new_run, fixed);
     run.execution.awaits_parent = start.parent.is_some() && start.continued.is_none();
     run.execution.awaits_first_task = !backoff.is_zero();
-    let follows = start.continued.is_some();
     let mut t = Transition::created(&mut run, at);
-    if let Some(ended) = ended.filter(|_| follows) {
+    if let Some(ended) = ended {
         take_over_signals(&mut t, ended);
     }
     let extras = Extras { user_metadata: start.user_metadata.clone(), links: start.links.clone(), ..Extras::default() };
@@ -198,8 +197,8 @@ pub(crate) fn create(
     (run, change)
 }
 
-/// A signal of another workflow may be sent again after its target was followed by another run, which then has to know
-/// that it came already.
+/// A signal of another workflow may be sent again when another run has become the newest of its target, which then has
+/// to know that it came already.
 fn take_over_signals(t: &mut Transition<'_>, ended: &Run) {
     let derived = ended.signal_requests.iter().filter(|id| effect::is_derived(id)).take(KNOWN_SIGNALS_MAX);
     for request_id in derived {

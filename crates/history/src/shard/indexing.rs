@@ -59,7 +59,8 @@ pub(super) struct Indexing {
 }
 
 enum Refill {
-    Reading,
+    /// From this place on; the read is under way, or is to be tried again.
+    Reading { from: Range, again: bool },
     /// So many runs are on their way.
     Telling(usize),
 }
@@ -73,7 +74,8 @@ impl Indexing {
     /// When rows are to be deleted even if nothing else is written.
     pub(super) fn next(&self) -> Timestamp {
         let delete = if self.done.is_empty() { Timestamp::MAX } else { self.done_since + DELETE_AFTER };
-        let resume = if self.left.is_empty() || self.reading { Timestamp::MAX } else { self.resume_at };
+        let again = matches!(self.refilling, Some(Refill::Reading { again: true, .. }));
+        let resume = if (self.left.is_empty() && !again) || self.reading { Timestamp::MAX } else { self.resume_at };
         delete.min(resume)
     }
 }
@@ -144,18 +146,22 @@ impl<A, R> Shard<A, R> {
     /// Reads all runs for an index that was lost.
     pub(super) fn refill_index(&mut self) {
         if (self.settings.refill_index)() {
-            self.indexing.refilling = Some(Refill::Reading);
             self.read_all_runs(keys::kind(self.id, b'X'));
         }
     }
 
     fn read_all_runs(&mut self, range: Range) {
+        self.indexing.refilling = Some(Refill::Reading { from: range.clone(), again: false });
         self.read(vec![page(Table::State, range, PAGE_ROWS)], Reading::AllRuns);
     }
 
     pub(super) fn all_runs_read(&mut self, pages: Result<Vec<Page>, StoreError>) {
         let Ok(Some(page)) = pages.map(|pages| pages.into_iter().next()) else {
             tracing::error!(shard = self.id.0, "runs cannot be read for the visibility index");
+            self.indexing.resume_at = self.clock + PAUSE;
+            if let Some(Refill::Reading { again, .. }) = &mut self.indexing.refilling {
+                *again = true;
+            }
             return;
         };
         for (key, _) in &page.rows {
@@ -199,6 +205,9 @@ impl<A, R> Shard<A, R> {
     pub(super) fn index_left(&mut self) {
         if self.indexing.reading || self.indexing.resume_at > self.clock {
             return;
+        }
+        if let Some(Refill::Reading { from, again: true }) = &self.indexing.refilling {
+            return self.read_all_runs(from.clone());
         }
         let mut runs = Vec::new();
         let mut scans = Vec::new();

@@ -19,7 +19,7 @@ use mainspring_rt::Timestamp;
 use mainspring_store::{
     Claim, Error as StoreError, Page, Scan, Table,
     keys::{self, Range},
-    record::{self, Current, Parked, ShardInfo},
+    record::{self, Current, Parked, ShardInfo, TaskRow},
     run,
 };
 
@@ -440,9 +440,11 @@ impl<A, R> Shard<A, R> {
             let Some(last) = last else { continue };
             match last.get(2) {
                 Some(b'T') => next.extend(keys::parse_task(&last).map(|(queue, ..)| {
+                    // On to the next queue, or to the next row of this one if its first went.
+                    let found = opening.queues.last() == Some(&queue);
                     let end = keys::tasks_after(self.id, &queue, u8::MAX, u64::MAX).from;
-                    let range = Range { from: end, to: keys::tasks_from(self.id, &queue).to };
-                    page(Table::Queue, range, 1)
+                    let from = if found { end } else { keys::after(&last) };
+                    page(Table::Queue, Range { from, to: keys::tasks_from(self.id, &queue).to }, 1)
                 })),
                 Some(kind) if more => {
                     let range = Range { from: keys::after(&last), to: keys::kind(self.id, *kind).to };
@@ -456,7 +458,15 @@ impl<A, R> Shard<A, R> {
 
     fn shard_row(&mut self, opening: &mut Opening, key: &Bytes, value: Bytes) -> Result<(), StoreError> {
         match key.get(2) {
-            Some(b'T') => opening.queues.extend(keys::parse_task(key).map(|(queue, ..)| queue)),
+            Some(b'T') => {
+                // The queue of a worker that is gone is never asked for again, and its rows would stay.
+                let expired = TaskRow::read(self.id.0, key, value)?.expires.is_some_and(|at| at <= self.clock);
+                if expired {
+                    self.batch.delete(Table::Queue, key.clone());
+                } else {
+                    opening.queues.extend(keys::parse_task(key).map(|(queue, ..)| queue));
+                }
+            }
             Some(b'O') => {
                 if let Some((run, number)) = keys::parse_outbox(key) {
                     self.outbox.add(run, number, record::open(key, value)?);
