@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    pin::pin,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -9,14 +10,18 @@ use std::{
     time::Duration,
 };
 
+use futures_util::future::{Either, select};
 use mainspring_api::ids::NamespaceId;
 use mainspring_engine::state::RunNumber;
-use mainspring_rt::Rt;
+use mainspring_rt::{BoxFuture, Rt, Timestamp};
 use mainspring_store::SHARDS;
 use mainspring_visibility::{Change, Count, Error, Filter, Index, Page, Reader};
 use tokio::sync::mpsc;
 
-use crate::{node::Node, shard::Event};
+use crate::{
+    node::{Node, NodeEvent},
+    shard::Event,
+};
 
 /// Changes that wait for the index; more are left to be read again later.
 const WAITING_MAX: usize = 20_000;
@@ -24,6 +29,8 @@ const WAITING_MAX: usize = 20_000;
 const BATCH_MAX: usize = 2_000;
 /// Time between batches: what changes twice in it is written once.
 const LINGER: Duration = Duration::from_millis(50);
+/// Time between syncs: until then the rows that say what the index has yet to hear stay.
+const SYNC_EACH: Duration = Duration::from_secs(1);
 /// Lists and counts at once.
 const READERS: usize = 2;
 /// Where the index says that every run is in it.
@@ -132,30 +139,64 @@ impl Indexer {
 /// Feeds the index until the node is gone.
 pub(crate) async fn feed(node: Arc<Node>, mut feed: Feed) {
     let mut entries = Vec::new();
-    while feed.entries.recv_many(&mut entries, BATCH_MAX).await > 0 {
+    // Applied and not yet on disk.
+    let mut unsynced = Told::new();
+    let mut sync_at = Timestamp::MAX;
+    loop {
+        if !feed.wait(&mut entries, node.rt.sleep_until(sync_at)).await {
+            return;
+        }
         node.indexer.waiting.fetch_sub(entries.len(), Ordering::Relaxed);
         let (changes, told) = coalesce(std::mem::take(&mut entries));
+        let due = sync_at <= node.rt.now() || node.is_stopping();
         let mut index = feed.index;
-        let applied = node.rt.blocking(move || {
-            let result = index.apply(&changes);
-            (index, result)
-        });
-        let Some((index, result)) = applied.await else {
+        let job = move || {
+            let applied = index.apply(&changes).and_then(|()| if due { index.sync() } else { Ok(()) });
+            (index, applied)
+        };
+        let Some((index, applied)) = node.rt.blocking(job).await else {
             tracing::error!("the visibility index failed; lists are frozen until the server is started again");
             return;
         };
         feed.index = index;
-        if let Err(error) = &result {
-            tracing::error!(%error, "the visibility index did not take a batch");
-        }
-        for (shard, runs) in told {
-            let event = if result.is_ok() { Event::Indexed(runs) } else { Event::NotIndexed(runs) };
-            node.post(shard, event);
+        merge(&mut unsynced, told);
+        match applied {
+            Ok(()) if due => tell(&node, &mut unsynced, Event::Indexed),
+            Ok(()) => {}
+            Err(error) => {
+                tracing::error!(%error, "the visibility index did not take a batch");
+                tell(&node, &mut unsynced, Event::NotIndexed);
+            }
         }
         if node.is_stopping() && feed.entries.is_empty() {
             return;
         }
+        sync_at = match (unsynced.is_empty(), sync_at == Timestamp::MAX || due) {
+            (true, _) => Timestamp::MAX,
+            (false, true) => node.rt.now() + SYNC_EACH,
+            (false, false) => sync_at,
+        };
         node.rt.sleep(LINGER).await;
+    }
+}
+
+impl Feed {
+    /// Waits for entries or for the time to sync. False when nobody can tell any more.
+    async fn wait(&mut self, entries: &mut Vec<Entry>, sync: BoxFuture<()>) -> bool {
+        let come = pin!(self.entries.recv_many(entries, BATCH_MAX));
+        !matches!(select(come, sync).await, Either::Left((0, _)))
+    }
+}
+
+fn merge(into: &mut Told, told: Told) {
+    for (shard, runs) in told {
+        into.entry(shard).or_default().extend(runs);
+    }
+}
+
+fn tell(node: &Node, told: &mut Told, event: impl Fn(Vec<(RunNumber, i64)>) -> NodeEvent) {
+    for (shard, runs) in std::mem::take(told) {
+        node.post(shard, event(runs));
     }
 }
 

@@ -6,6 +6,7 @@
 //! callers may ask and how they are told (`frontend`).
 
 mod answer;
+mod backlog;
 mod budget;
 mod delivery;
 mod events;
@@ -32,7 +33,7 @@ use tokio::sync::watch;
 pub use answer::{Answer, Delivered, Error, QueryReply, QueryTask, RunKey, RunView};
 pub use budget::Budget;
 pub use delivery::{Delivery, Line, PollTask};
-pub use namespaces::{Namespace, Namespaces, RegisterError};
+pub use namespaces::{ChangeError, Namespace, Namespaces, RegisterError};
 pub use shard::{Answered, Ask, Waiting};
 
 use node::{Lane, Node};

@@ -67,6 +67,17 @@ pub enum RegisterError {
     Store(#[from] StoreError),
 }
 
+/// Why a namespace was not changed.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ChangeError<E> {
+    #[error("there is no such namespace")]
+    Unknown,
+    #[error("the change was refused")]
+    Refused(E),
+    #[error("{0}")]
+    Store(#[from] StoreError),
+}
+
 /// All namespaces of the node.
 pub struct Namespaces {
     store: Arc<dyn Store>,
@@ -134,15 +145,25 @@ impl Namespaces {
         Ok(())
     }
 
-    /// Replaces a namespace by its id; durable when it returns.
+    /// Changes a namespace as it then stands; durable when it returns. Without a change nothing is written.
     ///
     /// # Errors
-    /// The store failed.
-    pub async fn update(&self, namespace: Namespace) -> Result<(), StoreError> {
+    /// It is not there, `change` refused, or the store failed; then nothing is changed.
+    pub async fn change<E>(
+        &self,
+        id: NamespaceId,
+        change: impl FnOnce(&mut Namespace) -> Result<(), E>,
+    ) -> Result<Arc<Namespace>, ChangeError<E>> {
         let mut writer = self.writer.lock().await;
+        let before = self.by_id(id).ok_or(ChangeError::Unknown)?;
+        let mut namespace = before.as_ref().clone();
+        change(&mut namespace).map_err(ChangeError::Refused)?;
+        if namespace == *before {
+            return Ok(before);
+        }
         self.write(&mut writer, &namespace).await?;
-        self.known.write().unwrap_or_else(PoisonError::into_inner).insert(namespace);
-        Ok(())
+        self.known.write().unwrap_or_else(PoisonError::into_inner).insert(namespace.clone());
+        Ok(Arc::new(namespace))
     }
 
     async fn write(&self, writer: &mut (Claim, u64), namespace: &Namespace) -> Result<(), StoreError> {

@@ -45,7 +45,7 @@ const RESEND_MAX: Duration = Duration::from_secs(10);
 
 type Reply = oneshot::Sender<Result<Answered, Error>>;
 type Poller = oneshot::Sender<Option<Delivery>>;
-type NodeEvent = Event<Reply, Poller>;
+pub(crate) type NodeEvent = Event<Reply, Poller>;
 
 /// Whether a call may be refused for want of room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -45,6 +45,7 @@ pub struct Index {
     writer: Arc<Mutex<Connection>>,
     names: Names,
     reader: Reader,
+    syncs: u64,
 }
 
 /// A connection for lists and counts. In a file it reads the newest finished batch without waiting for the writer, nor
@@ -95,7 +96,8 @@ impl Index {
     pub fn open(path: impl AsRef<Path>) -> Result<Index, OpenError> {
         let writer = Arc::new(Mutex::new(format::open(path.as_ref())?));
         let reader = Reader::open(path.as_ref().to_owned())?;
-        Ok(Index { writer, names: Names::default(), reader })
+        let syncs = reader.position("synced").ok().flatten().unwrap_or(0);
+        Ok(Index { writer, names: Names::default(), reader, syncs })
     }
 
     /// An index without a file.
@@ -105,7 +107,7 @@ impl Index {
     pub fn memory() -> Result<Index, OpenError> {
         let writer = Arc::new(Mutex::new(format::memory()?));
         let reader = Reader { connection: writer.clone(), path: None };
-        Ok(Index { writer, names: Names::default(), reader })
+        Ok(Index { writer, names: Names::default(), reader, syncs: 0 })
     }
 
     /// One more reader, for another thread.
@@ -119,13 +121,33 @@ impl Index {
         }
     }
 
-    /// Makes all changes, in their order, or none; durable when it returns. Of several versions of a run in one batch
-    /// only the last is written.
+    /// Makes all changes, in their order, or none. They are found at once and durable after the next [`Index::sync`]. Of
+    /// several versions of a run in one batch only the last is written.
     ///
     /// # Errors
     /// [`Error::Rejected`] and [`Error::Broken`]: nothing was written.
     pub fn apply(&mut self, changes: &[Change]) -> Result<(), Error> {
         self.transaction(|connection, names| write::apply(connection, names, changes))
+    }
+
+    /// Puts everything that was applied on disk. One sync serves many batches, and takes none from the store's commits.
+    ///
+    /// # Errors
+    /// As [`Index::apply`]; it is not known how much of it is on disk.
+    pub fn sync(&mut self) -> Result<(), Error> {
+        if self.reader.path.is_none() {
+            return Ok(());
+        }
+        self.set_synchronous("FULL")?;
+        // A commit that waits for the disk takes along all before it; it has to write something.
+        self.syncs += 1;
+        let synced = self.set_position("synced", self.syncs);
+        self.set_synchronous("NORMAL")?;
+        synced
+    }
+
+    fn set_synchronous(&self, mode: &str) -> Result<(), Error> {
+        lock(&self.writer).pragma_update(None, "synchronous", mode).map_err(|error| Error::from(&error))
     }
 
     /// Deletes up to `limit` runs of a namespace and returns how many there were; 0 means that none is left.

@@ -11,7 +11,7 @@ use mainspring_api::ids::{NamespaceId, RunId};
 use mainspring_engine::{
     Moment,
     input::Input,
-    outcome::{Rejected, Reply},
+    outcome::{Outcome, Rejected, Reply},
     state::{Chain, Fixed, Run, RunNumber},
 };
 use mainspring_matching::QueueHash;
@@ -368,7 +368,13 @@ impl<A, R> Shard<A, R> {
             Ok(_) => return self.refuse(work, Rejected::NotFound.into(), world),
             Err(error) => return self.refuse_read(Target::Chain(key.clone()), work, error, world),
         };
+        if run.execution.delete_requested {
+            return self.refuse(work, Rejected::NotFound.into(), world);
+        }
         match work {
+            Work::Call { input, answer: Some(to), .. } if matches!(*input, Input::Delete { .. }) => {
+                self.delete_older(key, run, to, world);
+            }
             Work::Look { answer: to, .. } | Work::Watch { answer: to, .. } => {
                 let view = RunView { key: self.run_key(number), namespace: key.namespace, run, tail: Vec::new() };
                 self.actions.push(Action::Answer { to, result: Ok(Answered::View(Box::new(view))) });
@@ -390,12 +396,17 @@ impl<A, R> Shard<A, R> {
     /// What an input gets that names a run which is closed and no longer the newest: the engine's word, were it the
     /// only one. It can change nothing.
     fn closed_reply(&mut self, input: Input, run: Run) -> Result<Reply, Rejected> {
+        self.step_alone(input, run).map(|(_, outcome)| outcome.reply)
+    }
+
+    /// A step of a run as if it were the only one of its workflow id.
+    pub(super) fn step_alone(&mut self, input: Input, run: Run) -> Result<(Option<Run>, Outcome), Rejected> {
         let mut alone = Chain { run: Some(run) };
         let moment =
             Moment::new(self.clock, self.random.next(), &self.settings.limits, Duration::ZERO, RunNumber::default());
         let step = self.settings.step;
         match catch_unwind(AssertUnwindSafe(|| step(&mut alone, input, &moment))) {
-            Ok(stepped) => stepped.map(|outcome| outcome.reply),
+            Ok(stepped) => stepped.map(|outcome| (alone.run, outcome)),
             Err(_) => {
                 tracing::error!(shard = self.id.0, "a step on a run that is no longer the newest failed");
                 Err(Rejected::Closed)

@@ -1,11 +1,12 @@
 //! The end of a closed run: when its retention is over, its rows go in pages, the last of them with the pointers to it.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use mainspring_api::{ids::RunId, v1::enums::WorkflowExecutionStatus as Status};
 use mainspring_engine::{
-    outcome::WakeMove,
-    state::{Execution, Fixed, RunNumber},
+    input::Input,
+    outcome::{Outcome, Rejected, Reply, WakeMove},
+    state::{Execution, Fixed, Run, RunNumber},
 };
 use mainspring_rt::Timestamp;
 use mainspring_store::{
@@ -15,10 +16,12 @@ use mainspring_store::{
 };
 
 use super::{
-    ChainKey, Shard, Target, Work, World,
+    Answered, ChainKey, Shard, Target, Work, World,
+    batch::Dirty,
     chains::Found,
     loading::{Reading, page},
 };
+use crate::answer::{Answer, Error};
 
 /// Rows of each kind that go in one batch.
 const PAGE_ROWS: usize = 500;
@@ -26,12 +29,18 @@ const PAGE_ROWS: usize = 500;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Before the next page goes.
 const NEXT_PAGE: Duration = Duration::from_millis(100);
+/// Before a run is looked at again whose last rows are not durable.
+const NOT_DURABLE: Duration = Duration::from_millis(5);
 
 impl<A, R> Shard<A, R> {
     /// A closed run was woken: reads what there is of it.
     pub(super) fn retire(&mut self, key: &ChainKey, run: RunNumber, due: Timestamp) {
         if self.outbox.has(run) {
             return self.wakes.postpone(run, self.clock + PATIENCE);
+        }
+        if self.chains.get(key).seq > self.batch.durable() {
+            // What was just written of it, such as that it is to be deleted, is not there to be read.
+            return self.wakes.postpone(run, self.clock + NOT_DURABLE);
         }
         let fixed = keys::fixed(self.id, run);
         let items = Range { from: keys::after(&fixed), to: keys::items(self.id, run).to };
@@ -59,15 +68,18 @@ impl<A, R> Shard<A, R> {
         let Some([execution, fixed, items, history]) = pages else {
             return self.wakes.postpone(run, self.clock + PATIENCE);
         };
-        let (Some(execution), Some(fixed)) = (first::<Execution>(&execution), first::<Fixed>(&fixed)) else {
+        let (Some(execution), Some(found)) = (first::<Execution>(&execution), first::<Fixed>(&fixed)) else {
             // Only the wake row was left, or the run is damaged: then it stays for whoever looks into it.
+            if fixed.rows.is_empty() {
+                self.batch.delete(Table::State, keys::execution(self.id, run));
+            }
             return self.batch.delete(Table::Queue, keys::wake(self.id, due, run));
         };
         if matches!(execution.status(), Status::Running | Status::Paused) {
             return;
         }
         let wake_at = Timestamp::from_nanos(execution.wake_at);
-        let over = Timestamp::from_nanos(execution.closed_at) + (self.settings.retention)(key.namespace);
+        let over = execution.retained_until((self.settings.retention)(key.namespace));
         if over > self.clock {
             return self.wakes.postpone(run, over);
         }
@@ -77,7 +89,36 @@ impl<A, R> Shard<A, R> {
         if !last {
             return self.wakes.postpone(run, self.clock + NEXT_PAGE);
         }
-        self.forget_run(&key, run, &fixed, wake_at);
+        self.forget_run(&key, run, &found, wake_at);
+    }
+
+    /// A run that is not the newest is to be deleted. Marked so, it goes with its next wake-up: whatever happens
+    /// meanwhile, nobody gets to see a part of it.
+    pub(super) fn delete_older(&mut self, key: &ChainKey, run: Run, to: A, world: &World<'_, R>) {
+        if !matches!(self.chains.find(key), Found::Ready) {
+            let input = Box::new(Input::Delete { run_id: run.fixed.run_id.clone() });
+            let work = Work::Call { input, query_results: BTreeMap::new(), answer: Some(to) };
+            return self.route(Target::Chain(key.clone()), work, world);
+        }
+        let input = Input::Delete { run_id: String::new() };
+        match self.step_alone(input, run) {
+            Ok((Some(run), Outcome { current: Some(mut change), .. })) => {
+                let seq = self.batch.seq();
+                if let Some(wake) = change.wake {
+                    self.wakes.moved(seq, run.number, wake);
+                }
+                let mut dirty = Dirty::default();
+                dirty.add(&mut change, &run);
+                self.write_run(key, &run, dirty);
+                // Nobody reads the run before that is durable.
+                self.chains.get(key).seq = seq;
+                let run = self.run_key(run.number);
+                let answer = Answer { reply: Reply::Done, run, tail: Vec::new(), queries: BTreeMap::new() };
+                self.answer(seq, to, Ok(Answered::Reply(Box::new(answer))));
+            }
+            Ok(_) => self.answer(0, to, Err(Error::Rejected(Rejected::NotFound))),
+            Err(rejected) => self.answer(0, to, Err(Error::Rejected(rejected))),
+        }
     }
 
     /// The last rows of a run: what it is found by.

@@ -144,7 +144,7 @@ impl<A, R> Shard<A, R> {
 
     fn view(&mut self, key: &ChainKey) -> Option<RunView> {
         let entry = self.chains.get(key);
-        let run = entry.chain.run.clone()?;
+        let run = entry.chain.run.clone().filter(|run| !run.execution.delete_requested)?;
         let tail = entry.tail.as_ref().clone();
         Some(RunView { key: self.run_key(run.number), namespace: key.namespace, run, tail })
     }
@@ -460,7 +460,7 @@ fn named_run(input: &Input) -> &str {
         Input::Terminate(terminate) => &terminate.run_id,
         Input::CompleteWorkflowTask(complete) => &complete.token.run_id,
         Input::FailWorkflowTask(fail) => &fail.token.run_id,
-        Input::ResetSticky { run_id } | Input::ScheduleFirstTask { run_id, .. } => run_id,
+        Input::Delete { run_id } | Input::ResetSticky { run_id } | Input::ScheduleFirstTask { run_id, .. } => run_id,
         Input::ChildClosed(closed) => &closed.run_id,
         Input::Activity(target, _) => target.run_id(),
         Input::Start(_)

@@ -14,7 +14,7 @@ use mainspring_api::{
 };
 use mainspring_engine::{
     input::{CompleteWorkflowTask, Start, WorkflowTaskToken},
-    outcome::{Reply, StartedWorkflowTask},
+    outcome::{Rejected, Reply, StartedWorkflowTask},
 };
 use mainspring_matching::{Limits as MatchingLimits, Poll, Version};
 use mainspring_store::{Store, Table, keys, memory::MemoryStore, record::TaskRow};
@@ -172,6 +172,30 @@ impl Story {
         assert!(matches!(self.call(Input::CompleteWorkflowTask(Box::new(input))), Reply::Completed(_)));
     }
 
+    fn delete(&mut self, run_id: &str) {
+        assert!(matches!(self.call(Input::Delete { run_id: run_id.to_owned() }), Reply::Done));
+    }
+
+    /// The id of the run that is found; an empty id is the newest.
+    fn look(&mut self, run_id: &str) -> Result<String, Error> {
+        self.work(Work::Look { run_id: run_id.to_owned(), answer: 0 });
+        match self.answers.pop() {
+            Some((0, Ok(Answered::View(view)))) => Ok(view.run.fixed.run_id.clone()),
+            Some((0, Err(error))) => Err(error),
+            other => panic!("nobody looked: {other:?}"),
+        }
+    }
+
+    fn run_id(&mut self) -> String {
+        self.look("").unwrap()
+    }
+
+    /// Runs that have a hot row.
+    fn rows_of_runs(&self) -> usize {
+        let scans = vec![loading::page(Table::State, keys::kind(SHARD, b'X'), 100)];
+        self.store.scan_all(scans).now_or_never().unwrap().unwrap().remove(0).rows.len()
+    }
+
     fn pass(&mut self, seconds: u64) {
         self.now = self.now + Duration::from_secs(seconds);
         self.event(Event::Tick);
@@ -257,4 +281,46 @@ fn a_run_that_goes_while_it_is_looked_for_is_not_found() {
     story.event(Event::Read(ticket, Ok(vec![Page::default(), Page::default()])));
     let (_, result) = story.answers.pop().unwrap();
     assert_eq!(result.unwrap_err(), Error::Rejected(mainspring_engine::Rejected::NotFound));
+}
+
+/// A deleted run is gone for everybody at once, and all its rows soon after: the newest one and an earlier one alike.
+#[test]
+fn a_deleted_run_leaves_nothing() {
+    let mut story = Story::begin();
+    let first = story.start();
+    story.poll();
+    let task = story.task();
+    let (kind, attributes) = continue_as_new();
+    story.complete(&task, kind, attributes);
+    let second = story.run_id();
+    assert_ne!(second, first);
+    // The shard reads which runs are due, and begins to wake them.
+    story.pass(1);
+    story.delete(&first);
+    assert_eq!(story.look(&first), Err(Error::Rejected(Rejected::NotFound)));
+    story.pass(1);
+    assert_eq!(story.rows_of_runs(), 1, "the run that followed stays");
+    assert_eq!(story.run_id(), second);
+    story.delete(&second);
+    assert_eq!(story.look(""), Err(Error::Rejected(Rejected::NotFound)));
+    story.pass(1);
+    assert_eq!(story.rows_of_runs(), 0);
+    story.work(Work::call(Input::Delete { run_id: first }, Some(0)));
+    assert!(matches!(story.answers.pop(), Some((0, Err(Error::Rejected(Rejected::NotFound))))));
+}
+
+/// What was marked for deletion goes, be it that the shard was lost meanwhile.
+#[test]
+fn a_deletion_outlives_the_shards_memory() {
+    let mut story = Story::begin();
+    let run_id = story.start();
+    story.delete(&run_id);
+    // Nothing has passed since: the rows are there, and the mark on them.
+    assert_eq!(story.rows_of_runs(), 1);
+    let settings = story.shard.settings.clone();
+    story.shard = Shard::new(SHARD, settings, 2);
+    story.event(Event::Open);
+    assert_eq!(story.look(&run_id), Err(Error::Rejected(Rejected::NotFound)));
+    story.pass(1);
+    assert_eq!(story.rows_of_runs(), 0);
 }
