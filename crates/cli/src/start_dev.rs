@@ -45,6 +45,7 @@ fn config(flags: &StartDev) -> anyhow::Result<Config> {
         flags.sqlite_pragma.iter().map(|pragma| (pragma.name.clone(), pragma.value.clone())).collect();
     config.search_attributes =
         flags.search_attribute.iter().map(|attribute| (attribute.name.clone(), attribute.kind)).collect();
+    dynamic_config::apply(&flags.dynamic_config_value, &mut config.limits)?;
     config.accept_loss = is_on(flags.accept_loss);
     let tls = &flags.tls;
     config.tls = serving::tls_files(tls.tls_cert.clone(), tls.tls_key.clone(), tls.tls_client_ca.clone())?;

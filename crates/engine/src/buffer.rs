@@ -1,6 +1,6 @@
 //! Events held back while a workflow task runs, and the flush that gives them their ids.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use mainspring_api::v1::history::{HistoryEvent, history_event::Attributes};
 
@@ -20,16 +20,32 @@ pub(crate) fn in_flush_order(held: Vec<HistoryEvent>) -> Vec<HistoryEvent> {
 
 /// Appends one event that was held back and tells the state its id.
 pub(crate) fn append(t: &mut Transition<'_>, event: HistoryEvent) {
-    let child = match &event.attributes {
-        Some(Attributes::ChildWorkflowExecutionStartedEventAttributes(started)) => Some(started.initiated_event_id),
-        _ => None,
-    };
     let event = resolve_starts(t, event);
+    let attributes = event.attributes.clone();
     let event_id = t.append(event);
-    let Some(initiated) = child else { return };
+    match attributes {
+        Some(Attributes::ChildWorkflowExecutionStartedEventAttributes(started)) => {
+            child_started(t, started.initiated_event_id, event_id);
+        }
+        Some(Attributes::WorkflowExecutionOptionsUpdatedEventAttributes(updated)) => {
+            request_attached(t, &updated.attached_request_id, event_id);
+        }
+        _ => {}
+    }
+}
+
+fn child_started(t: &mut Transition<'_>, initiated: i64, event_id: i64) {
     if let Some(child) = t.run.children.get_mut(&initiated) {
-        std::sync::Arc::make_mut(child).started_event_id = event_id;
+        Arc::make_mut(child).started_event_id = event_id;
         t.touch(ItemKey::Child(initiated));
+    }
+}
+
+fn request_attached(t: &mut Transition<'_>, request_id: &str, event_id: i64) {
+    let properties = Arc::make_mut(&mut t.run.properties);
+    if let Some(attached) = properties.attached_requests.iter_mut().find(|known| known.request_id == request_id) {
+        attached.event_id = event_id;
+        t.touch(ItemKey::Properties);
     }
 }
 

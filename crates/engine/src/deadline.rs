@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mainspring_rt::Timestamp;
 
-use crate::state::{Activity, Run, WorkflowTask, add_nanos, or_max};
+use crate::state::{Activity, Execution, Run, WorkflowTask, add_nanos, or_max};
 
 impl Run {
     /// The earliest deadline of any kind; [`Timestamp::MAX`] when there is none.
@@ -14,9 +14,9 @@ impl Run {
         activities.chain(timers).min().unwrap_or(Timestamp::MAX).min(self.execution_deadline())
     }
 
-    /// When a closed run is deleted that is kept for `retention`.
+    /// When a closed run is deleted that is kept for `retention`, unless somebody wants it to go before.
     pub fn retained_until(&self, retention: Duration) -> Timestamp {
-        Timestamp::from_nanos(self.execution.closed_at) + retention
+        self.execution.retained_until(retention)
     }
 
     /// The earliest deadline of the run itself: its workflow task, its timeouts, its start delay.
@@ -35,6 +35,14 @@ impl Run {
     }
 }
 
+impl Execution {
+    /// See [`Run::retained_until`].
+    pub fn retained_until(&self, retention: Duration) -> Timestamp {
+        let closed_at = Timestamp::from_nanos(self.closed_at);
+        if self.delete_requested { closed_at } else { closed_at + retention }
+    }
+}
+
 impl WorkflowTask {
     /// When the task times out: its start on a sticky queue, or its completion.
     pub fn deadline(&self) -> Timestamp {
@@ -47,6 +55,8 @@ impl Activity {
     pub fn deadline(&self) -> Timestamp {
         let attempt = if self.is_started() {
             add_nanos(self.started_at, self.start_to_close).min(self.heartbeat_deadline())
+        } else if self.is_paused() {
+            Timestamp::MAX
         } else if self.dispatched {
             add_nanos(self.attempt_scheduled_at, self.schedule_to_start)
         } else {

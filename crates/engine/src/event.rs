@@ -53,6 +53,7 @@ pub(crate) fn event_type(attributes: &Attributes) -> EventType {
         A::ChildWorkflowExecutionCanceledEventAttributes(_) => EventType::ChildWorkflowExecutionCanceled,
         A::ChildWorkflowExecutionTimedOutEventAttributes(_) => EventType::ChildWorkflowExecutionTimedOut,
         A::ChildWorkflowExecutionTerminatedEventAttributes(_) => EventType::ChildWorkflowExecutionTerminated,
+        A::WorkflowExecutionOptionsUpdatedEventAttributes(_) => EventType::WorkflowExecutionOptionsUpdated,
         A::UpsertWorkflowSearchAttributesEventAttributes(_) => EventType::UpsertWorkflowSearchAttributes,
         A::WorkflowPropertiesModifiedEventAttributes(_) => EventType::WorkflowPropertiesModified,
         _ => EventType::Unspecified,
@@ -65,6 +66,7 @@ pub(crate) fn is_bufferable(attributes: &Attributes) -> bool {
     matches!(
         event_type(attributes),
         E::WorkflowExecutionCancelRequested
+            | E::WorkflowExecutionOptionsUpdated
             | E::WorkflowExecutionSignaled
             | E::ActivityTaskStarted
             | E::ActivityTaskCompleted
@@ -84,6 +86,11 @@ pub(crate) fn is_bufferable(attributes: &Attributes) -> bool {
             | E::ChildWorkflowExecutionTimedOut
             | E::ChildWorkflowExecutionTerminated
     )
+}
+
+/// A worker that does not know the type may go on without it.
+pub(crate) fn may_be_ignored(attributes: &Attributes) -> bool {
+    matches!(attributes, Attributes::WorkflowExecutionOptionsUpdatedEventAttributes(_))
 }
 
 /// Moved behind the others at a flush, so that a start precedes its close.

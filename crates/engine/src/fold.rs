@@ -16,7 +16,7 @@ use mainspring_api::{
     },
 };
 
-use crate::state::{Activity, Child, External, ItemKey, Properties, Run, Timer, WorkflowTask};
+use crate::state::{Activity, AttachedRequest, Child, External, ItemKey, Properties, Run, Timer, WorkflowTask};
 
 /// Applies one event that was just recorded, be it held back or not. Marks the items it touches.
 pub(crate) fn apply(run: &mut Run, event: &HistoryEvent, touched: &mut BTreeSet<ItemKey>) {
@@ -149,6 +149,10 @@ pub(crate) fn apply(run: &mut Run, event: &HistoryEvent, touched: &mut BTreeSet<
         }
         A::ExternalWorkflowExecutionCancelRequestedEventAttributes(a) => {
             remove_external(run, touched, a.initiated_event_id);
+        }
+        A::WorkflowExecutionOptionsUpdatedEventAttributes(a) if !a.attached_request_id.is_empty() => {
+            let attached = AttachedRequest { request_id: a.attached_request_id.clone(), event_id: event.event_id };
+            change_properties(run, touched, |properties| properties.attached_requests.push(attached));
         }
         A::UpsertWorkflowSearchAttributesEventAttributes(a) => {
             let changes = a.search_attributes.as_ref().map(|search| &search.indexed_fields);

@@ -25,6 +25,8 @@ pub enum Input {
     RequestCancel(Box<RequestCancel>),
     /// Ends the open run.
     Terminate(Box<Terminate>),
+    /// Ends the run if it is open, and its retention with it. An empty id is the newest run.
+    Delete { run_id: String },
     /// A poller takes a task: from the same batch, the backlog or another node.
     StartTask(Box<StartTask>),
     /// A started task did not reach its poller.
@@ -39,6 +41,8 @@ pub enum Input {
     ResetSticky { run_id: String },
     /// A worker or client speaks of an activity.
     Activity(ActivityTarget, ActivityInput),
+    /// An operator holds activities back, lets them go on or has them begin anew.
+    ControlActivities(Box<ControlActivities>),
     /// Something may be due: fires all that is, at once.
     Wake(RunNumber),
     /// The parent has recorded the child's start, or closed and let it go: the child may begin. An empty run id is the
@@ -92,8 +96,18 @@ pub struct Start {
     pub root: Option<WorkflowExecution>,
     /// The caller is a worker and wants the first workflow task with the answer. Granted when the task is due at once.
     pub eager: bool,
+    /// What an open run takes over that is used in place of a new one; `None` leaves it as it is.
+    pub on_conflict: Option<OnConflict>,
     /// Set only by the engine, for runs that follow another.
     pub continued: Option<Continued>,
+}
+
+/// What a run that is used as it stands takes over from the start request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OnConflict {
+    /// The same request is answered by the same run from then on.
+    pub attach_request_id: bool,
+    pub attach_links: bool,
 }
 
 /// What a follow-up run carries over from the run before it.
@@ -254,6 +268,34 @@ pub enum ActivityInput {
     Complete { result: Option<Payloads>, identity: String },
     Fail { failure: Box<Failure>, last_heartbeat_details: Option<Payloads>, identity: String },
     Cancel { details: Option<Payloads>, identity: String },
+}
+
+/// An operator's word about pending activities of a run.
+#[derive(Clone, Debug)]
+pub struct ControlActivities {
+    /// Empty: the newest run.
+    pub run_id: String,
+    pub which: ActivitiesNamed,
+    pub control: ActivityControl,
+}
+
+/// Which activities an operator means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ActivitiesNamed {
+    Id(String),
+    Type(String),
+    All,
+}
+
+/// What becomes of them. A jitter spreads the next attempts over that time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ActivityControl {
+    /// No attempt starts any more; one that runs is told so.
+    Pause { identity: String, reason: String },
+    /// Those that are paused go on.
+    Unpause { reset_attempts: bool, reset_heartbeat: bool, jitter: Duration },
+    /// Attempts count from 1 again.
+    Reset { reset_heartbeat: bool, keep_paused: bool, jitter: Duration },
 }
 
 /// What came of an outbox row.

@@ -104,9 +104,10 @@ pub fn check_run(run: &Run) -> Result<(), String> {
     }
 }
 
-/// A worker is asked for it, or a deadline stands.
+/// A worker is asked for it, a deadline stands, or an operator holds it back.
 fn will_end(activity: &Activity) -> bool {
-    activity.deadline() != Timestamp::MAX || (activity.dispatched && !activity.is_started())
+    let asked_for = activity.dispatched || activity.is_paused();
+    activity.deadline() != Timestamp::MAX || (asked_for && !activity.is_started())
 }
 
 fn check_closed(run: &Run) -> Result<(), String> {

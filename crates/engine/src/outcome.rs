@@ -95,8 +95,8 @@ pub enum Reply {
     ActivityTask(Box<StartedActivity>),
     /// To a completed workflow task.
     Completed(Box<CompletedWorkflowTask>),
-    /// To a heartbeat: whether the activity is to stop.
-    Heartbeat { cancel_requested: bool },
+    /// To a heartbeat: whether the activity is to stop, and whether an operator wants it.
+    Heartbeat { cancel_requested: bool, paused: bool, reset: bool },
 }
 
 /// The run that answers a start.
@@ -107,6 +107,8 @@ pub struct StartedRun {
     /// False when an open run was used or signalled.
     pub started: bool,
     pub status: WorkflowExecutionStatus,
+    /// The request was attached to the run that serves it: an event of it says so.
+    pub attached: bool,
     /// The signal's event, for signal-with-start; 0 when it is held back or was there before.
     pub signal_event_id: i64,
 }
@@ -184,6 +186,9 @@ pub enum Rejected {
     ActivityNotFound,
     #[error("no pending activity of that id")]
     ActivityIdNotFound { activity_id: String },
+    /// None of the activities that an operator named is pending.
+    #[error("no pending activity of that id or type")]
+    NoActivityNamed,
     #[error("activity was not asked to cancel")]
     CancelNotRequested,
     /// The run took as many signals as it may.

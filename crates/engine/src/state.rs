@@ -221,6 +221,9 @@ pub struct Execution {
     /// Time of the newest event, nanoseconds since the epoch: later ones are never before it, whatever the clock does.
     #[prost(int64, tag = "20")]
     pub last_event_at: i64,
+    /// Volatile: to be deleted without regard to its retention.
+    #[prost(bool, tag = "21")]
+    pub delete_requested: bool,
 }
 
 /// The one pending workflow task.
@@ -349,12 +352,38 @@ pub struct Activity {
     /// The pause before this attempt, nanoseconds.
     #[prost(int64, tag = "25")]
     pub retry_interval: i64,
+    /// Absent unless an operator holds it back.
+    #[prost(message, optional, tag = "26")]
+    pub paused: Option<Pause>,
+    /// An operator wants the attempt that runs to be given up, and counts anew.
+    #[prost(bool, tag = "27")]
+    pub reset: bool,
+    /// The attempt after this one begins without the heartbeat details.
+    #[prost(bool, tag = "28")]
+    pub forget_heartbeat: bool,
+}
+
+/// Who holds an activity back.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Pause {
+    /// Nanoseconds since the epoch.
+    #[prost(int64, tag = "1")]
+    pub at: i64,
+    #[prost(string, tag = "2")]
+    pub identity: String,
+    #[prost(string, tag = "3")]
+    pub reason: String,
 }
 
 impl Activity {
     /// A worker has it.
     pub fn is_started(&self) -> bool {
         self.started_at != 0
+    }
+
+    /// No attempt starts before an operator says so.
+    pub fn is_paused(&self) -> bool {
+        self.paused.is_some()
     }
 }
 
@@ -420,13 +449,26 @@ pub struct External {
     pub completed_event_id: i64,
 }
 
-/// Memo and search attributes as they stand, under their public names.
+/// Memo and search attributes as they stand, under their public names; and start requests that use the run.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct Properties {
     #[prost(btree_map = "string, message", tag = "1")]
     pub memo: BTreeMap<String, Payload>,
     #[prost(btree_map = "string, message", tag = "2")]
     pub search_attributes: BTreeMap<String, Payload>,
+    /// In the order they came.
+    #[prost(message, repeated, tag = "3")]
+    pub attached_requests: Vec<AttachedRequest>,
+}
+
+/// A start request that uses a run which another one started.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct AttachedRequest {
+    #[prost(string, tag = "1")]
+    pub request_id: String,
+    /// The event that says so; [`crate::buffer::BUFFERED`] while that is held back.
+    #[prost(int64, tag = "2")]
+    pub event_id: i64,
 }
 
 /// Names one stored item of a run.

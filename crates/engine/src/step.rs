@@ -6,7 +6,9 @@ use crate::{
     outcome::{Outcome, Rejected, Reply},
     state::{Chain, Run, RunNumber},
     transition::Transition,
-    workflow::{activity, cancel, child, completion, external, signal, start, task, terminate, wake},
+    workflow::{
+        activity, activity_control, cancel, child, completion, delete, external, signal, start, task, terminate, wake,
+    },
 };
 
 use mainspring_rt::Timestamp;
@@ -41,6 +43,10 @@ fn dispatch(chain: &mut Chain, input: Input, at: &Moment<'_>) -> Result<Outcome,
             named(chain, &input.run_id)?;
             advance(chain, at, |t| terminate::terminate(t, &input))
         }
+        Input::Delete { run_id } => {
+            named(chain, &run_id)?;
+            advance(chain, at, delete::delete)
+        }
         Input::StartTask(input) => {
             numbered(chain, input.task.run).map_err(|_| Rejected::TaskOutdated)?;
             advance(chain, at, |t| start_task(t, &input))
@@ -68,6 +74,10 @@ fn dispatch(chain: &mut Chain, input: Input, at: &Moment<'_>) -> Result<Outcome,
         Input::Activity(target, input) => {
             named(chain, target.run_id())?;
             advance(chain, at, |t| activity::respond(t, &target, &input))
+        }
+        Input::ControlActivities(input) => {
+            named(chain, &input.run_id)?;
+            advance(chain, at, |t| activity_control::control(t, &input))
         }
         Input::Wake(number) => {
             numbered(chain, number)?;

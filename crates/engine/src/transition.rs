@@ -94,6 +94,7 @@ impl<'a> Transition<'a> {
             task_id: event::task_id(event_id),
             user_metadata: extras.user_metadata,
             links: extras.links,
+            worker_may_ignore: event::may_be_ignored(&attributes),
             event_group_markers: extras.event_group_markers,
             attributes: Some(attributes),
             ..HistoryEvent::default()
@@ -263,7 +264,9 @@ impl<'a> Transition<'a> {
     fn move_wake(&mut self, woken: bool) -> Option<WakeMove> {
         let from = Timestamp::from_nanos(self.run.execution.wake_at);
         let to = match self.run.is_open() {
-            false if woken || self.was_open => self.run.retained_until(self.at.retention),
+            false if woken || self.was_open || self.run.execution.delete_requested => {
+                self.run.retained_until(self.at.retention)
+            }
             false => return None,
             true if woken => self.run.next_deadline(),
             true => self.earliest_touched(),

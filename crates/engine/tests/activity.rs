@@ -85,7 +85,7 @@ fn a_started_activity_hears_of_the_cancel() {
     w.signal("w", "").unwrap();
     w.work("w", vec![cancel_activity(5)]);
     let beat = w.answer_activity("w", &activity, ActivityInput::Heartbeat { details: None });
-    assert!(matches!(beat, Ok(Reply::Heartbeat { cancel_requested: true })));
+    assert!(matches!(beat, Ok(Reply::Heartbeat { cancel_requested: true, .. })));
     w.answer_activity("w", &activity, canceled()).unwrap();
     w.check(
         "w",
@@ -219,7 +219,7 @@ fn an_oversized_heartbeat_fails_the_activity() {
     let mut w = with(activity("a"));
     let activity = w.poll_activity("w");
     let beat = w.answer_activity("w", &activity, ActivityInput::Heartbeat { details: too_large() });
-    assert!(matches!(beat, Ok(Reply::Heartbeat { cancel_requested: true })));
+    assert!(matches!(beat, Ok(Reply::Heartbeat { cancel_requested: true, .. })));
     assert_eq!(end(&w).message, "Heartbeat details exceed size limit.");
 }
 

@@ -4,12 +4,13 @@ mod world;
 
 use std::time::Duration;
 
-use mainspring_api::v1::enums::{
-    WorkflowExecutionStatus as Status, WorkflowIdConflictPolicy as Conflict, WorkflowIdReusePolicy as Reuse,
+use mainspring_api::v1::{
+    common::Link,
+    enums::{WorkflowExecutionStatus as Status, WorkflowIdConflictPolicy as Conflict, WorkflowIdReusePolicy as Reuse},
 };
 use mainspring_engine::{
-    Input, Rejected, Reply,
-    input::{RequestCancel, Signal, Start, TaskKind, Terminate},
+    BUFFERED, Input, Rejected, Reply,
+    input::{OnConflict, RequestCancel, Signal, Start, TaskKind, Terminate},
 };
 use world::{commands::*, world};
 
@@ -359,4 +360,60 @@ fn a_delayed_start_is_not_eager() {
     let reply = w.input("w", Input::Start(Box::new(delayed)));
     assert!(matches!(reply, Ok(Reply::Started(_))), "{reply:?}");
     w.check("w", "1 Started");
+}
+
+/// A request that uses the open run may leave its id there: it is answered by that run from then on.
+#[test]
+fn a_request_is_attached_to_the_run_it_uses() {
+    let mut w = world();
+    let first = w.start("w");
+    let attach = |s: &mut Start| {
+        s.request_id = "second".into();
+        s.conflict_policy = Conflict::UseExisting;
+        s.on_conflict = Some(OnConflict { attach_request_id: true, attach_links: true });
+        s.links = vec![Link::default()];
+    };
+    let used = w.start_with("w", attach);
+    assert_eq!((used.run_id.as_str(), used.started, used.attached), (first.run_id.as_str(), false, true));
+    w.check("w", "1 Started 2 S 3 OptionsUpdated");
+    let event = w.events("w").last().cloned().unwrap();
+    assert!(event.worker_may_ignore && event.links.len() == 1);
+    assert_eq!(w.run("w").properties.attached_requests[0].event_id, 3);
+    // The same again, under any policy and after the run's end.
+    let again = w.start_with("w", |s| s.request_id = "second".into());
+    assert_eq!(again, used);
+    w.check("w", "1 Started 2 S 3 OptionsUpdated");
+    w.terminate("w").unwrap();
+    let again = w.start_with("w", attach);
+    assert_eq!((again.run_id, again.status), (first.run_id, Status::Terminated));
+}
+
+/// While a workflow task runs the event is held back, and has its number once that is done.
+#[test]
+fn an_attached_request_waits_for_the_workflow_task() {
+    let mut w = world();
+    w.start("w");
+    let task = w.poll("w");
+    w.start_with("w", |s| {
+        s.conflict_policy = Conflict::UseExisting;
+        s.on_conflict = Some(OnConflict { attach_request_id: true, attach_links: false });
+    });
+    assert_eq!(w.run("w").properties.attached_requests[0].event_id, BUFFERED);
+    w.complete("w", &task, vec![]);
+    w.check("w", "1 Started 2 S 3 B 4 C 5 OptionsUpdated 6 S");
+    assert_eq!(w.run("w").properties.attached_requests[0].event_id, 5);
+}
+
+/// Without options a run that is used stays as it is; with empty ones it notes that it was used.
+#[test]
+fn only_a_request_with_options_leaves_an_event() {
+    let mut w = world();
+    w.start("w");
+    w.start_with("w", |s| s.conflict_policy = Conflict::UseExisting);
+    w.check("w", "1 Started 2 S");
+    let used = w.start_with("w", |s| {
+        (s.conflict_policy, s.on_conflict) = (Conflict::UseExisting, Some(OnConflict::default()));
+    });
+    assert!(!used.attached && w.run("w").properties.attached_requests.is_empty());
+    w.check("w", "1 Started 2 S 3 OptionsUpdated");
 }

@@ -123,8 +123,8 @@ impl Frontend {
     ) -> Result<RecordActivityTaskHeartbeatResponse, Status> {
         let heartbeat = ActivityInput::Heartbeat { details: request.details };
         let reply = self.respond_by_token(&request.task_token, &request.namespace, heartbeat).await?;
-        let cancel_requested = cancel_requested(&reply)?;
-        Ok(RecordActivityTaskHeartbeatResponse { cancel_requested, ..Default::default() })
+        let Beat { cancel_requested, paused, reset } = beat(&reply)?;
+        Ok(RecordActivityTaskHeartbeatResponse { cancel_requested, activity_paused: paused, activity_reset: reset })
     }
 
     pub(crate) async fn record_heartbeat_by_id(
@@ -134,8 +134,8 @@ impl Frontend {
         let heartbeat = ActivityInput::Heartbeat { details: request.details };
         let ids = Ids::new(request.workflow_id, request.run_id, request.activity_id);
         let reply = self.respond_by_id(&request.namespace, ids, heartbeat).await?;
-        let cancel_requested = cancel_requested(&reply)?;
-        Ok(RecordActivityTaskHeartbeatByIdResponse { cancel_requested, ..Default::default() })
+        let Beat { cancel_requested, paused, reset } = beat(&reply)?;
+        Ok(RecordActivityTaskHeartbeatByIdResponse { cancel_requested, activity_paused: paused, activity_reset: reset })
     }
 
     pub(crate) async fn respond_activity_completed(
@@ -256,12 +256,19 @@ fn fail(
     }
 }
 
-fn cancel_requested(reply: &Reply) -> Result<bool, Status> {
-    match reply {
-        Reply::Heartbeat { cancel_requested } => Ok(*cancel_requested),
+/// What a worker hears when it says that it is still there.
+struct Beat {
+    cancel_requested: bool,
+    paused: bool,
+    reset: bool,
+}
+
+fn beat(reply: &Reply) -> Result<Beat, Status> {
+    match *reply {
+        Reply::Heartbeat { cancel_requested, paused, reset } => Ok(Beat { cancel_requested, paused, reset }),
         // The details were too large: the activity has failed, and its worker is to stop.
-        Reply::Done => Ok(true),
-        other => Err(unexpected(other)),
+        Reply::Done => Ok(Beat { cancel_requested: true, paused: false, reset: false }),
+        _ => Err(unexpected(reply)),
     }
 }
 
@@ -298,7 +305,9 @@ mod tests {
 
     #[test]
     fn an_oversized_heartbeat_stops_its_worker() {
-        assert!(cancel_requested(&Reply::Done).unwrap());
-        assert!(!cancel_requested(&Reply::Heartbeat { cancel_requested: false }).unwrap());
+        assert!(beat(&Reply::Done).unwrap().cancel_requested);
+        let paused = Reply::Heartbeat { cancel_requested: false, paused: true, reset: false };
+        let told = beat(&paused).unwrap();
+        assert!(!told.cancel_requested && told.paused && !told.reset);
     }
 }

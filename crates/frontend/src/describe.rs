@@ -1,16 +1,24 @@
 //! DescribeWorkflowExecution: a run as it stands, ahead of its history when events are buffered.
 
+use std::collections::BTreeMap;
+
 use mainspring_api::{
     time::duration,
     v1::{
         common::{Memo, SearchAttributes, WorkflowExecution, WorkflowType},
+        enums::EventType,
         history::history_event::Attributes,
         sdk::UserMetadata,
-        workflow::{ResetPoints, WorkflowExecutionConfig, WorkflowExecutionExtendedInfo, WorkflowExecutionInfo},
+        workflow::{
+            RequestIdInfo, ResetPoints, WorkflowExecutionConfig, WorkflowExecutionExtendedInfo, WorkflowExecutionInfo,
+        },
         workflowservice::{DescribeWorkflowExecutionRequest, DescribeWorkflowExecutionResponse},
     },
 };
-use mainspring_engine::state::{Fixed, Run};
+use mainspring_engine::{
+    BUFFERED,
+    state::{Fixed, Run},
+};
 use mainspring_history::RunView;
 use mainspring_rt::Timestamp;
 use tonic::Status;
@@ -64,10 +72,27 @@ fn described(run: &Run, user_metadata: Option<UserMetadata>) -> DescribeWorkflow
             run_expiration_time: deadline(run.expires_at()),
             cancel_requested: run.execution.cancel_requested,
             original_start_time: time(run.fixed.started_at),
+            request_id_infos: requests(run),
             ..WorkflowExecutionExtendedInfo::default()
         }),
         ..DescribeWorkflowExecutionResponse::default()
     }
+}
+
+/// The requests that this run answers, and the events they wrote.
+fn requests(run: &Run) -> BTreeMap<String, RequestIdInfo> {
+    let started = RequestIdInfo {
+        event_type: EventType::WorkflowExecutionStarted as i32,
+        event_id: 1,
+        ..RequestIdInfo::default()
+    };
+    let attached = run.properties.attached_requests.iter().map(|attached| {
+        let buffered = attached.event_id == BUFFERED;
+        let event_id = if buffered { 0 } else { attached.event_id };
+        let event_type = EventType::WorkflowExecutionOptionsUpdated as i32;
+        (attached.request_id.clone(), RequestIdInfo { event_type, event_id, buffered })
+    });
+    attached.chain([(run.fixed.create_request_id.clone(), started)]).collect()
 }
 
 fn info(run: &Run) -> WorkflowExecutionInfo {

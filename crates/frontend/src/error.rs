@@ -5,15 +5,18 @@
 use mainspring_api::{
     status::with_detail,
     v1::{
-        enums::{ResourceExhaustedCause, ResourceExhaustedScope, WorkflowIdReusePolicy, WorkflowTaskFailedCause},
+        enums::{
+            NamespaceState, ResourceExhaustedCause, ResourceExhaustedScope, WorkflowIdReusePolicy,
+            WorkflowTaskFailedCause,
+        },
         errordetails::{
-            NamespaceAlreadyExistsFailure, NamespaceNotFoundFailure, NotFoundFailure, ResourceExhaustedFailure,
-            WorkflowExecutionAlreadyStartedFailure, WorkflowNotReadyFailure,
+            NamespaceAlreadyExistsFailure, NamespaceInvalidStateFailure, NamespaceNotFoundFailure, NotFoundFailure,
+            ResourceExhaustedFailure, WorkflowExecutionAlreadyStartedFailure, WorkflowNotReadyFailure,
         },
     },
 };
 use mainspring_engine::outcome::{RefusedCompletion, Rejected};
-use mainspring_history::{Error, RegisterError};
+use mainspring_history::{ChangeError, Error, Namespace, RegisterError};
 use tonic::{Code, Status};
 use tracing::error;
 
@@ -83,6 +86,9 @@ fn refused(rejected: Rejected, about: &About<'_>) -> Status {
             "cannot find pending activity with ActivityID {activity_id}, \
              check workflow execution history for more details"
         )),
+        Rejected::NoActivityNamed => {
+            not_found("Can't find pending activity with such ID. Invalid activityID or activity already completed")
+        }
         Rejected::CancelNotRequested => {
             invalid("unable to mark activity as canceled without activity being request canceled first")
         }
@@ -138,6 +144,37 @@ pub(crate) fn registration(error: RegisterError, name: &str) -> Status {
             &NamespaceAlreadyExistsFailure::default(),
         ),
         RegisterError::Store(error) => Status::unavailable(truncated(error.to_string())),
+    }
+}
+
+/// Why a namespace was not changed; `name` is how the caller called it.
+pub(crate) fn change(error: ChangeError<Status>, name: &str) -> Status {
+    match error {
+        ChangeError::Unknown => namespace_not_found(name),
+        ChangeError::Refused(status) => status,
+        ChangeError::Store(error) => Status::unavailable(truncated(error.to_string())),
+    }
+}
+
+/// A namespace is in a state in which this cannot be asked of it.
+pub(crate) fn namespace_state(namespace: &Namespace, allowed: &[NamespaceState]) -> Status {
+    let state = NamespaceState::try_from(namespace.state).unwrap_or_default();
+    let names: Vec<_> = allowed.iter().map(|state| state_name(*state)).collect();
+    let text = format!("Namespace has invalid state: {}. Must be {}.", state_name(state), names.join(" or "));
+    let detail = NamespaceInvalidStateFailure {
+        namespace: namespace.name.clone(),
+        state: namespace.state,
+        allowed_states: allowed.iter().map(|state| *state as i32).collect(),
+    };
+    with_detail(Code::FailedPrecondition, text, &detail)
+}
+
+fn state_name(state: NamespaceState) -> &'static str {
+    match state {
+        NamespaceState::Unspecified => "Unspecified",
+        NamespaceState::Registered => "Registered",
+        NamespaceState::Deprecated => "Deprecated",
+        NamespaceState::Deleted => "Deleted",
     }
 }
 

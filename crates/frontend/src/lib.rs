@@ -10,20 +10,25 @@
 //!
 //! Start reading at [`Frontend::call`].
 
+mod activity_control;
 mod activity_tasks;
 mod control;
+mod delete;
 mod describe;
 mod error;
 mod history;
 mod lists;
 mod long_poll;
+mod namespace_updates;
 mod namespaces;
+mod operator;
 mod pages;
 mod pending;
 mod queries;
 mod search_attributes;
 mod server_info;
 mod start;
+mod task_queues;
 mod token;
 mod validate;
 mod workflow_tasks;
@@ -32,6 +37,7 @@ use std::{future::Future, pin::pin, sync::Arc};
 
 use bytes::Bytes;
 use futures_util::future::{Either, select};
+use mainspring_api::v1::enums::NamespaceState;
 use mainspring_engine::limits::Limits;
 use mainspring_history::{Delivery, History, Namespace};
 use mainspring_rt::{Rt, Timestamp};
@@ -46,6 +52,9 @@ pub use server_info::SERVER_VERSION;
 pub const WORKFLOW_SERVICE: &str = "temporal.api.workflowservice.v1.WorkflowService";
 /// Path prefix of the RPCs for operators.
 pub const OPERATOR_SERVICE: &str = "temporal.api.operatorservice.v1.OperatorService";
+
+/// The states of a namespace in which it answers calls.
+const USABLE: [NamespaceState; 2] = [NamespaceState::Registered, NamespaceState::Deprecated];
 
 /// What a frontend stands on.
 pub struct Config {
@@ -125,7 +134,7 @@ impl Frontend {
     pub async fn call(&self, path: &str, request: Bytes, metadata: &Metadata) -> Result<Answer, Status> {
         match path.strip_prefix('/').and_then(|path| path.split_once('/')) {
             Some((WORKFLOW_SERVICE, method)) => self.call_workflow_service(method, request, metadata).await,
-            Some((service @ OPERATOR_SERVICE, method)) => Err(server_info::unimplemented(service, method)),
+            Some((OPERATOR_SERVICE, method)) => self.call_operator_service(method, request).await,
             Some((service, _)) => Err(Status::unimplemented(format!("unknown service {service}"))),
             None => Err(Status::unimplemented(format!("malformed method name: {path:?}"))),
         }
@@ -138,6 +147,7 @@ impl Frontend {
             "SignalWorkflowExecution" => answer(request, |r| self.signal_workflow_execution(r)).await,
             "RequestCancelWorkflowExecution" => answer(request, |r| self.request_cancel(r)).await,
             "TerminateWorkflowExecution" => answer(request, |r| self.terminate_workflow_execution(r)).await,
+            "DeleteWorkflowExecution" => answer(request, |r| self.delete_workflow_execution(r)).await,
             "DescribeWorkflowExecution" => answer(request, |r| self.describe_workflow_execution(r)).await,
             "ListWorkflowExecutions" => answer(request, |r| self.list_workflow_executions(r)).await,
             "ScanWorkflowExecutions" => answer(request, |r| self.scan_workflow_executions(r)).await,
@@ -162,17 +172,48 @@ impl Frontend {
             "RespondActivityTaskFailedById" => answer(request, |r| self.respond_activity_failed_by_id(r)).await,
             "RespondActivityTaskCanceled" => answer(request, |r| self.respond_activity_canceled(r)).await,
             "RespondActivityTaskCanceledById" => answer(request, |r| self.respond_activity_canceled_by_id(r)).await,
+            "PauseActivity" => answer(request, |r| self.pause_activity(r)).await,
+            "UnpauseActivity" => answer(request, |r| self.unpause_activity(r)).await,
+            "ResetActivity" => answer(request, |r| self.reset_activity(r)).await,
             "RegisterNamespace" => answer(request, |r| self.register_namespace(r)).await,
             "DescribeNamespace" => answer(request, |r| self.describe_namespace(r)).await,
             "ListNamespaces" => answer(request, |r| self.list_namespaces(r)).await,
+            "UpdateNamespace" => answer(request, |r| self.update_namespace(r)).await,
+            "DeprecateNamespace" => answer(request, |r| self.deprecate_namespace(r)).await,
+            "DescribeTaskQueue" => answer(request, |r| self.describe_task_queue(r)).await,
+            "ListTaskQueuePartitions" => answer(request, |r| self.list_task_queue_partitions(r)).await,
+            "GetSearchAttributes" => answer(request, |r| self.get_search_attributes(r)).await,
             "GetSystemInfo" => answer(request, |r| self.get_system_info(r)).await,
             "GetClusterInfo" => answer(request, |r| self.get_cluster_info(r)).await,
             _ => Err(server_info::unimplemented(WORKFLOW_SERVICE, method)),
         }
     }
 
-    /// The namespace that a request names.
+    async fn call_operator_service(&self, method: &str, request: Bytes) -> Result<Answer, Status> {
+        match method {
+            "AddSearchAttributes" => answer(request, |r| self.add_search_attributes(r)).await,
+            "RemoveSearchAttributes" => answer(request, |r| self.remove_search_attributes(r)).await,
+            "ListSearchAttributes" => answer(request, |r| self.list_search_attributes(r)).await,
+            "ListClusters" => answer(request, |r| self.list_clusters(r)).await,
+            _ => Err(server_info::unimplemented(OPERATOR_SERVICE, method)),
+        }
+    }
+
+    /// The namespace that a request names, unless it is deleted.
     fn namespace(&self, name: &str) -> Result<Arc<Namespace>, Status> {
+        let namespace = self.namespace_in_any_state(name)?;
+        check_state(&namespace, &USABLE)?;
+        Ok(namespace)
+    }
+
+    /// The namespace that a request names, if new workflows may start in it.
+    fn namespace_for_starts(&self, name: &str) -> Result<Arc<Namespace>, Status> {
+        let namespace = self.namespace_in_any_state(name)?;
+        check_state(&namespace, &[NamespaceState::Registered])?;
+        Ok(namespace)
+    }
+
+    fn namespace_in_any_state(&self, name: &str) -> Result<Arc<Namespace>, Status> {
         if name.is_empty() {
             return Err(error::invalid("Namespace is empty."));
         }
@@ -198,6 +239,11 @@ impl Frontend {
         let random = (u128::from(rt.random_u64()) << 64) | u128::from(rt.random_u64());
         uuid::Builder::from_random_bytes(random.to_be_bytes()).into_uuid()
     }
+}
+
+fn check_state(namespace: &Namespace, allowed: &[NamespaceState]) -> Result<(), Status> {
+    let is_allowed = allowed.iter().any(|state| *state as i32 == namespace.state);
+    if is_allowed { Ok(()) } else { Err(error::namespace_state(namespace, allowed)) }
 }
 
 /// Decodes the request, has it handled, encodes the answer. The handler's future is boxed: it is far larger than

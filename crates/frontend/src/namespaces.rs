@@ -6,8 +6,9 @@ use mainspring_api::{
     ids::NamespaceId,
     time::{duration, from_duration},
     v1::{
-        enums::{ArchivalState, NamespaceState},
+        enums::{ArchivalState, NamespaceState, ReplicationState},
         namespace::{BadBinaries, NamespaceConfig, NamespaceInfo, namespace_info},
+        replication::{ClusterReplicationConfig, NamespaceReplicationConfig},
         workflowservice::{
             DescribeNamespaceRequest, DescribeNamespaceResponse, ListNamespacesRequest, ListNamespacesResponse,
             RegisterNamespaceRequest, RegisterNamespaceResponse,
@@ -20,7 +21,8 @@ use uuid::Uuid;
 
 use crate::{
     Frontend,
-    error::{self, invalid, not_implemented},
+    error::{self, invalid},
+    server_info::CLUSTER_NAME,
     token::{NamespacePageToken, Token},
     validate,
 };
@@ -38,12 +40,10 @@ impl Frontend {
             return Err(invalid("Namespace not set on request."));
         }
         validate::optional(&request.namespace, "Namespace", &self.shared.limits)?;
+        check_retention(request.workflow_execution_retention_period.as_ref())?;
         let retention = from_duration(request.workflow_execution_retention_period.as_ref());
-        if retention < RETENTION_MIN {
-            return Err(invalid("A valid retention period is not set on request."));
-        }
         if request.is_global_namespace {
-            return Err(not_implemented("a global namespace"));
+            return Err(invalid("Cannot register global namespace when not enabled"));
         }
         let name = request.namespace.clone();
         let namespace = Namespace {
@@ -72,13 +72,13 @@ impl Frontend {
     ) -> Result<DescribeNamespaceResponse, Status> {
         let namespace = match (request.namespace.as_str(), request.id.as_str()) {
             ("", "") => return Err(invalid("Namespace not set on request.")),
-            (name, "") => self.namespace(name)?,
+            (name, "") => self.namespace_in_any_state(name)?,
             ("", id) => {
                 let uuid = Uuid::parse_str(id).map_err(|_| invalid("Invalid namespace id."))?;
                 let found = self.shared.history.namespaces().by_id(NamespaceId(uuid));
                 found.ok_or_else(|| error::namespace_not_found(id))?
             }
-            _ => return Err(invalid("Only one of namespace name or Id should be set on request.")),
+            _ => return Err(invalid("GetNamespace operation failed.  Both ID and Name specified in request.")),
         };
         Ok(self.described(&namespace))
     }
@@ -112,7 +112,7 @@ impl Frontend {
         Ok(ListNamespacesResponse { namespaces, next_page_token })
     }
 
-    fn described(&self, namespace: &Namespace) -> DescribeNamespaceResponse {
+    pub(crate) fn described(&self, namespace: &Namespace) -> DescribeNamespaceResponse {
         let bytes = i64::try_from(self.shared.limits.blob_bytes_max).unwrap_or(i64::MAX);
         let info = NamespaceInfo {
             name: namespace.name.clone(),
@@ -122,7 +122,10 @@ impl Frontend {
             data: namespace.data.clone(),
             id: namespace.id.to_string(),
             // Only what is there: SDKs turn features on by it.
-            capabilities: Some(namespace_info::Capabilities::default()),
+            capabilities: Some(namespace_info::Capabilities {
+                eager_workflow_start: true,
+                ..namespace_info::Capabilities::default()
+            }),
             limits: Some(namespace_info::Limits {
                 blob_size_limit_error: bytes,
                 memo_size_limit_error: bytes,
@@ -137,10 +140,24 @@ impl Frontend {
             visibility_archival_state: ArchivalState::Disabled as i32,
             ..NamespaceConfig::default()
         };
+        let replication_config = NamespaceReplicationConfig {
+            active_cluster_name: CLUSTER_NAME.to_owned(),
+            clusters: vec![ClusterReplicationConfig { cluster_name: CLUSTER_NAME.to_owned(), ..Default::default() }],
+            state: ReplicationState::Normal as i32,
+        };
         DescribeNamespaceResponse {
             namespace_info: Some(info),
             config: Some(config),
+            replication_config: Some(replication_config),
             ..DescribeNamespaceResponse::default()
         }
     }
+}
+
+/// How long closed runs may be kept; negative spans count as none.
+pub(crate) fn check_retention(retention: Option<&prost_types::Duration>) -> Result<(), Status> {
+    if from_duration(retention) < RETENTION_MIN {
+        return Err(invalid("A valid retention period is not set on request."));
+    }
+    Ok(())
 }

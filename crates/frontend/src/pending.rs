@@ -8,10 +8,16 @@ use mainspring_api::{
         activity::ActivityOptions,
         common::ActivityType,
         enums::{PendingActivityState, PendingWorkflowTaskState},
-        workflow::{PendingActivityInfo, PendingChildExecutionInfo, PendingWorkflowTaskInfo},
+        workflow::{
+            PendingActivityInfo, PendingChildExecutionInfo, PendingWorkflowTaskInfo,
+            pending_activity_info::{
+                PauseInfo,
+                pause_info::{Manual, PausedBy},
+            },
+        },
     },
 };
-use mainspring_engine::state::{Activity, Child, WorkflowTask};
+use mainspring_engine::state::{Activity, Child, Pause, WorkflowTask};
 use mainspring_rt::Timestamp;
 
 use crate::{activity_tasks::priority, workflow_tasks::normal_queue};
@@ -63,6 +69,8 @@ pub(crate) fn activity(activity: &Activity) -> PendingActivityInfo {
         last_attempt_complete_time: time(activity.last_attempt_complete_at),
         next_attempt_schedule_time: time(activity.attempt_scheduled_at).filter(|_| waits_for_retry),
         priority: priority(activity.priority_key),
+        paused: activity.is_paused(),
+        pause_info: activity.paused.as_ref().map(pause_info),
         activity_options: Some(ActivityOptions {
             task_queue: Some(normal_queue(&activity.task_queue)),
             schedule_to_close_timeout: span(activity.schedule_to_close),
@@ -78,13 +86,18 @@ pub(crate) fn activity(activity: &Activity) -> PendingActivityInfo {
 }
 
 fn activity_state(activity: &Activity) -> PendingActivityState {
-    if !activity.is_started() {
-        PendingActivityState::Scheduled
-    } else if activity.cancel_requested_event_id != 0 {
-        PendingActivityState::CancelRequested
-    } else {
-        PendingActivityState::Started
+    match (activity.is_started(), activity.is_paused()) {
+        (false, false) => PendingActivityState::Scheduled,
+        (false, true) => PendingActivityState::Paused,
+        (true, _) if activity.cancel_requested_event_id != 0 => PendingActivityState::CancelRequested,
+        (true, false) => PendingActivityState::Started,
+        (true, true) => PendingActivityState::PauseRequested,
     }
+}
+
+fn pause_info(pause: &Pause) -> PauseInfo {
+    let manual = Manual { identity: pause.identity.clone(), reason: pause.reason.clone() };
+    PauseInfo { pause_time: time(pause.at), paused_by: Some(PausedBy::Manual(manual)) }
 }
 
 fn worker_of(activity: &Activity) -> String {

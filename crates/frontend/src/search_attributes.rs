@@ -31,30 +31,43 @@ const SETTABLE: &[(&str, IndexedValueType)] = &[
 ];
 
 /// The system's attributes that only the server sets.
-const SYSTEM: &[&str] = &[
-    "CloseTime",
-    "ExecutionDuration",
-    "ExecutionStatus",
-    "ExecutionTime",
-    "HistoryLength",
-    "HistorySizeBytes",
-    "ParentRunId",
-    "ParentWorkflowId",
-    "RootRunId",
-    "RootWorkflowId",
-    "RunId",
-    "StartTime",
-    "StateTransitionCount",
-    "TaskQueue",
-    "TemporalExternalPayloadCount",
-    "TemporalExternalPayloadSizeBytes",
-    "TemporalUsedWorkerDeploymentVersions",
-    "TemporalWorkerDeployment",
-    "TemporalWorkerDeploymentVersion",
-    "TemporalWorkflowVersioningBehavior",
-    "WorkflowId",
-    "WorkflowType",
+const SYSTEM: &[(&str, IndexedValueType)] = &[
+    ("CloseTime", Datetime),
+    ("ExecutionDuration", Int),
+    ("ExecutionStatus", Keyword),
+    ("ExecutionTime", Datetime),
+    ("HistoryLength", Int),
+    ("HistorySizeBytes", Int),
+    ("ParentRunId", Keyword),
+    ("ParentWorkflowId", Keyword),
+    ("RootRunId", Keyword),
+    ("RootWorkflowId", Keyword),
+    ("RunId", Keyword),
+    ("StartTime", Datetime),
+    ("StateTransitionCount", Int),
+    ("TaskQueue", Keyword),
+    ("TemporalExternalPayloadCount", Int),
+    ("TemporalExternalPayloadSizeBytes", Int),
+    ("TemporalUsedWorkerDeploymentVersions", KeywordList),
+    ("TemporalWorkerDeployment", Keyword),
+    ("TemporalWorkerDeploymentVersion", Keyword),
+    ("TemporalWorkflowVersioningBehavior", Keyword),
+    ("WorkflowId", Keyword),
+    ("WorkflowType", Keyword),
 ];
+
+/// Names that start so are the system's, those to come as well.
+const RESERVED_PREFIX: &str = "Temporal";
+
+/// The attributes that every namespace has.
+pub(crate) fn system() -> impl Iterator<Item = (&'static str, IndexedValueType)> {
+    SETTABLE.iter().chain(SYSTEM).copied()
+}
+
+/// Whether no namespace may have an attribute of its own by that name.
+pub(crate) fn is_reserved(name: &str) -> bool {
+    name.starts_with(RESERVED_PREFIX) || system().any(|(system, _)| system == name)
+}
 
 /// Checks what a request or command sets and marks each value with its type.
 ///
@@ -66,7 +79,7 @@ pub(crate) fn check(namespace: &Namespace, given: &mut BTreeMap<String, Payload>
     }
     let mut total = 0;
     for (name, payload) in given {
-        if SYSTEM.contains(&name.as_str()) {
+        if SYSTEM.iter().any(|(system, _)| system == name) {
             return Err(format!("{name} attribute can't be set in SearchAttributes"));
         }
         let Some(kind) = kind_of(namespace, name) else {
@@ -147,7 +160,7 @@ fn shown(payload: &Payload) -> String {
 }
 
 /// The type as values carry it in their metadata.
-fn type_name(kind: IndexedValueType) -> &'static str {
+pub(crate) fn type_name(kind: IndexedValueType) -> &'static str {
     match kind {
         IndexedValueType::Unspecified => "Unspecified",
         Text => "Text",

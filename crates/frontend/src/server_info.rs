@@ -26,9 +26,9 @@ const SUPPORTED_CLIENTS: &[(&str, &str)] = &[
     ("temporal-typescript", "<2.0.0"),
     ("temporal-ui", "<3.0.0"),
 ];
-const CLUSTER_NAME: &str = "active";
+pub(crate) const CLUSTER_NAME: &str = "active";
 /// Part of the data format; see `mainspring_store::SHARDS`.
-const SHARDS: i32 = 512;
+pub(crate) const SHARDS: i32 = 512;
 
 impl Frontend {
     /// Only what is there: SDKs turn features on by it.
@@ -40,6 +40,9 @@ impl Frontend {
             encoded_failure_attributes: true,
             upsert_memo: true,
             sdk_metadata: true,
+            eager_workflow_start: true,
+            // Workers name their build with each task they complete. None is kept from the tasks of another.
+            build_id_based_versioning: true,
             ..Capabilities::default()
         };
         Ok(GetSystemInfoResponse { server_version: SERVER_VERSION.to_owned(), capabilities: Some(capabilities) })
@@ -62,7 +65,7 @@ impl Frontend {
     }
 
     /// Belongs to the data, not to the process: derived from the oldest namespace, whose id never changes.
-    fn cluster_id(&self) -> Uuid {
+    pub(crate) fn cluster_id(&self) -> Uuid {
         let oldest = self.shared.history.namespaces().by_name("default");
         let seed = oldest.map_or(Uuid::nil(), |namespace| namespace.id.0);
         Uuid::new_v5(&seed, b"cluster")

@@ -1,15 +1,18 @@
 //! Starting workflows: StartWorkflowExecution and SignalWithStartWorkflowExecution.
 
+use std::collections::BTreeMap;
+
 use mainspring_api::v1::{
     common::{Link, link},
     enums::{EventType, WorkflowIdConflictPolicy as ConflictPolicy, WorkflowIdReusePolicy as ReusePolicy},
+    workflow::OnConflictOptions,
     workflowservice::{
-        SignalWithStartWorkflowExecutionRequest, SignalWithStartWorkflowExecutionResponse,
-        StartWorkflowExecutionRequest, StartWorkflowExecutionResponse,
+        PollWorkflowTaskQueueResponse, SignalWithStartWorkflowExecutionRequest,
+        SignalWithStartWorkflowExecutionResponse, StartWorkflowExecutionRequest, StartWorkflowExecutionResponse,
     },
 };
 use mainspring_engine::{
-    input::{Input, Signal, Start},
+    input::{Input, OnConflict, Signal, Start},
     outcome::{Reply, StartedRun},
     retry,
 };
@@ -27,22 +30,19 @@ impl Frontend {
         &self,
         request: StartWorkflowExecutionRequest,
     ) -> Result<StartWorkflowExecutionResponse, Status> {
-        let namespace = self.namespace(&request.namespace)?;
+        let namespace = self.namespace_for_starts(&request.namespace)?;
         let start = self.start(&namespace, request, ConflictPolicy::Fail)?;
-        let workflow_id = start.workflow_id.clone();
-        let started = self.started(&namespace, &workflow_id, Input::Start(Box::new(start))).await?;
-        let reference = link::workflow_event::Reference::EventRef(link::workflow_event::EventReference {
-            event_id: 1,
-            event_type: EventType::WorkflowExecutionStarted as i32,
-        });
+        let (workflow_id, request_id) = (start.workflow_id.clone(), start.request_id.clone());
+        let (started, eager_workflow_task) =
+            self.started(&namespace, &workflow_id, Input::Start(Box::new(start))).await?;
+        let reference = start_reference(&started, request_id);
         Ok(StartWorkflowExecutionResponse {
             link: Some(link(&namespace.name, &workflow_id, &started.run_id, reference)),
             run_id: started.run_id,
             first_execution_run_id: started.first_run_id,
             started: started.started,
             status: started.status as i32,
-            // An eager start may always be refused: the task then goes through the queue.
-            eager_workflow_task: None,
+            eager_workflow_task,
         })
     }
 
@@ -50,7 +50,7 @@ impl Frontend {
         &self,
         request: SignalWithStartWorkflowExecutionRequest,
     ) -> Result<SignalWithStartWorkflowExecutionResponse, Status> {
-        let namespace = self.namespace(&request.namespace)?;
+        let namespace = self.namespace_for_starts(&request.namespace)?;
         let (start, mut signal) = split(request);
         let start = self.start(&namespace, start, ConflictPolicy::UseExisting)?;
         if signal.name.is_empty() {
@@ -61,7 +61,7 @@ impl Frontend {
         signal.request_id.clone_from(&start.request_id);
         let (workflow_id, request_id) = (start.workflow_id.clone(), start.request_id.clone());
         let input = Input::SignalWithStart(Box::new(start), Box::new(signal));
-        let started = self.started(&namespace, &workflow_id, input).await?;
+        let (started, _) = self.started(&namespace, &workflow_id, input).await?;
         Ok(SignalWithStartWorkflowExecutionResponse {
             signal_link: Some(signal_link(&namespace.name, &workflow_id, &started.run_id, request_id)),
             run_id: started.run_id,
@@ -70,15 +70,26 @@ impl Frontend {
         })
     }
 
-    async fn started(&self, namespace: &Namespace, workflow_id: &str, input: Input) -> Result<StartedRun, Status> {
+    /// The run that answers a start and, if the caller is to begin with it at once, its first workflow task.
+    async fn started(
+        &self,
+        namespace: &Namespace,
+        workflow_id: &str,
+        input: Input,
+    ) -> Result<(StartedRun, Option<PollWorkflowTaskQueueResponse>), Status> {
         let reuse_policy = match &input {
             Input::Start(start) | Input::SignalWithStart(start, _) => start.reuse_policy,
             _ => ReusePolicy::Unspecified,
         };
         let about = About { workflow_id, reuse_policy, ..About::default() };
         let answer = self.shared.history.call(namespace.id, workflow_id, input).await;
-        match answer.map_err(|error| error::status(error, &about))?.reply {
-            Reply::Started(started) => Ok(started),
+        let answer = answer.map_err(|error| error::status(error, &about))?;
+        match answer.reply {
+            Reply::Started(started) => Ok((started, None)),
+            Reply::StartedEagerly(started, task) => {
+                let task = self.workflow_task(&task, answer.run, &answer.tail, BTreeMap::new()).await?;
+                Ok((started, Some(task)))
+            }
             other => Err(unexpected(&other)),
         }
     }
@@ -120,7 +131,7 @@ impl Frontend {
         validate::memo(request.memo.as_ref(), limits)?;
         refuse_unless(request.completion_callbacks.is_empty(), "completion_callbacks")?;
         refuse_unless(request.versioning_override.is_none(), "versioning_override")?;
-        refuse_unless(request.on_conflict_options.is_none(), "on_conflict_options")?;
+        let on_conflict = request.on_conflict_options.map(on_conflict).transpose()?;
         refuse_unless(request.time_skipping_config.is_none(), "time_skipping_config")?;
         Ok(Start {
             namespace_id: namespace.id.to_string(),
@@ -147,6 +158,8 @@ impl Frontend {
             user_metadata: request.user_metadata,
             links: request.links,
             priority: request.priority,
+            eager: request.request_eager_execution,
+            on_conflict,
             ..Start::default()
         })
     }
@@ -223,6 +236,26 @@ fn id_policies(reuse: i32, conflict: i32, default: ConflictPolicy) -> Result<(Re
             let conflict = if conflict == ConflictPolicy::Unspecified { default } else { conflict };
             Ok((reuse, conflict))
         }
+    }
+}
+
+/// What a run that is used as it stands takes over from the request.
+fn on_conflict(options: OnConflictOptions) -> Result<OnConflict, Status> {
+    if options.attach_completion_callbacks && !options.attach_request_id {
+        return Err(invalid("attaching request ID is required for attaching completion callbacks"));
+    }
+    // Callbacks themselves are refused above, so there are none to attach.
+    Ok(OnConflict { attach_request_id: options.attach_request_id, attach_links: options.attach_links })
+}
+
+/// What the answer to a start points at: the event that the request wrote.
+fn start_reference(started: &StartedRun, request_id: String) -> link::workflow_event::Reference {
+    use link::workflow_event::{EventReference, Reference, RequestIdReference};
+    if started.attached {
+        let event_type = EventType::WorkflowExecutionOptionsUpdated as i32;
+        Reference::RequestIdRef(RequestIdReference { request_id, event_type })
+    } else {
+        Reference::EventRef(EventReference { event_id: 1, event_type: EventType::WorkflowExecutionStarted as i32 })
     }
 }
 

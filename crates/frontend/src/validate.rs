@@ -5,7 +5,10 @@ use std::time::Duration;
 use mainspring_api::{
     time::{from_duration, is_negative},
     v1::{
-        common::{Link, Memo, Payloads, Priority, WorkflowExecution},
+        common::{
+            Link, Memo, Payloads, Priority, WorkflowExecution,
+            link::{Variant, WorkflowEvent, workflow_event::Reference},
+        },
         taskqueue::TaskQueue,
     },
 };
@@ -20,6 +23,8 @@ use crate::error::invalid;
 const FAIRNESS_KEY_BYTES_MAX: usize = 64;
 /// `frontend.maxLinksPerRequest`
 const LINKS_MAX: usize = 10;
+/// `frontend.linkMaxSize`
+const LINK_BYTES_MAX: usize = 4_000;
 /// Queues of the server's own.
 const RESERVED_QUEUE_PREFIX: &str = "/_sys/";
 
@@ -65,17 +70,31 @@ pub(crate) fn optional(value: &str, field: &str, limits: &Limits) -> Result<(), 
 
 /// The name of a queue that callers may use.
 pub(crate) fn task_queue(queue: Option<TaskQueue>, limits: &Limits) -> Result<String, Status> {
-    let name = queue.map(|queue| queue.name).unwrap_or_default();
-    if name.is_empty() {
-        return Err(invalid("missing task queue name"));
-    }
-    if name.len() > limits.id_bytes_max {
-        return Err(invalid("taskQueue length exceeds limit"));
-    }
+    let name = named_queue(queue, limits)?.name;
     if name.starts_with(RESERVED_QUEUE_PREFIX) {
         return Err(invalid(format!("task queue name cannot start with reserved prefix {RESERVED_QUEUE_PREFIX}")));
     }
     Ok(name)
+}
+
+/// A queue that somebody asks about.
+pub(crate) fn described_queue(queue: Option<TaskQueue>, limits: &Limits) -> Result<TaskQueue, Status> {
+    let queue = named_queue(queue, limits)?;
+    if queue.name.starts_with(RESERVED_QUEUE_PREFIX) {
+        return Err(invalid(format!("invalid task queue partition name {}", queue.name)));
+    }
+    Ok(queue)
+}
+
+fn named_queue(queue: Option<TaskQueue>, limits: &Limits) -> Result<TaskQueue, Status> {
+    let queue = queue.ok_or_else(|| invalid("taskQueue is not set"))?;
+    if queue.name.is_empty() {
+        return Err(invalid("missing task queue name"));
+    }
+    if queue.name.len() > limits.id_bytes_max {
+        return Err(invalid("taskQueue length exceeds limit"));
+    }
+    Ok(queue)
 }
 
 /// A span that may be absent; more than a century is cut to it.
@@ -119,7 +138,36 @@ pub(crate) fn links(links: &[Link]) -> Result<(), Status> {
     if count > LINKS_MAX {
         return Err(invalid(format!("cannot attach more than {LINKS_MAX} links per request, got {count}")));
     }
-    Ok(())
+    links.iter().try_for_each(link)
+}
+
+fn link(link: &Link) -> Result<(), Status> {
+    let length = link.encoded_len();
+    if length > LINK_BYTES_MAX {
+        return Err(invalid(format!("link exceeds allowed size of {LINK_BYTES_MAX}, got {length}")));
+    }
+    match &link.variant {
+        Some(Variant::WorkflowEvent(event)) => workflow_event_link(event),
+        Some(Variant::BatchJob(job)) => in_link(&job.job_id, "batch job", "job ID"),
+        Some(_) => Ok(()),
+        None => Err(invalid("unsupported link variant")),
+    }
+}
+
+fn workflow_event_link(event: &WorkflowEvent) -> Result<(), Status> {
+    in_link(&event.namespace, "workflow event", "namespace field")?;
+    in_link(&event.workflow_id, "workflow event", "workflow ID field")?;
+    in_link(&event.run_id, "workflow event", "run ID field")?;
+    match &event.reference {
+        Some(Reference::EventRef(reference)) if reference.event_type == 0 && reference.event_id != 0 => {
+            Err(invalid("workflow event link ref cannot have an unspecified event type and a non-zero event ID"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn in_link(value: &str, link: &str, field: &str) -> Result<(), Status> {
+    if value.is_empty() { Err(invalid(format!("{link} link must not have an empty {field}"))) } else { Ok(()) }
 }
 
 #[cfg(test)]
@@ -156,7 +204,8 @@ mod tests {
     fn queues_have_names_of_their_own() {
         let limits = Limits::default();
         let queue = |name: &str| Some(TaskQueue { name: name.to_owned(), ..TaskQueue::default() });
-        assert_eq!(text(task_queue(None, &limits)), "missing task queue name");
+        assert_eq!(text(task_queue(None, &limits)), "taskQueue is not set");
+        assert_eq!(text(task_queue(queue(""), &limits)), "missing task queue name");
         let reserved = text(task_queue(queue("/_sys/x"), &limits));
         assert_eq!(reserved, "task queue name cannot start with reserved prefix /_sys/");
         assert_eq!(task_queue(queue("orders"), &limits).unwrap(), "orders");
@@ -169,5 +218,23 @@ mod tests {
         assert_eq!(negative, "An invalid WorkflowRunTimeoutSeconds is set on request. cause: negative duration");
         assert_eq!(span(seconds(i64::MAX).as_ref(), "X").unwrap(), SPAN_MAX);
         assert_eq!(span(None, "X").unwrap(), Duration::ZERO);
+    }
+
+    #[test]
+    fn links_point_somewhere() {
+        let to = |workflow_id: &str, run_id: &str| WorkflowEvent {
+            namespace: "default".to_owned(),
+            workflow_id: workflow_id.to_owned(),
+            run_id: run_id.to_owned(),
+            reference: None,
+        };
+        let checked = |event: WorkflowEvent| links(&[Link { variant: Some(Variant::WorkflowEvent(event)) }]);
+        assert!(checked(to("w", "r")).is_ok());
+        assert_eq!(text(checked(to("", "r"))), "workflow event link must not have an empty workflow ID field");
+        assert_eq!(text(checked(to("w", ""))), "workflow event link must not have an empty run ID field");
+        assert!(text(checked(to(&"w".repeat(4_000), "r"))).starts_with("link exceeds allowed size of 4000, got 40"));
+        assert_eq!(text(links(&[Link::default()])), "unsupported link variant");
+        let eleven = vec![Link::default(); 11];
+        assert_eq!(text(links(&eleven)), "cannot attach more than 10 links per request, got 11");
     }
 }

@@ -74,7 +74,7 @@ impl Frontend {
     }
 
     /// What a worker gets: the task and the first page of the history that it needs.
-    async fn workflow_task(
+    pub(crate) async fn workflow_task(
         &self,
         task: &StartedWorkflowTask,
         run: RunKey,
@@ -281,6 +281,7 @@ impl Frontend {
         let token = TaskToken::open(sealed).ok_or_else(|| invalid("Error deserializing task token."))?;
         let found = self.shared.history.namespaces().by_id(token.namespace());
         let found = found.ok_or_else(|| error::namespace_not_found(&token.namespace().to_string()))?;
+        crate::check_state(&found, &crate::USABLE)?;
         if !namespace.is_empty() && self.namespace(namespace)?.id != found.id {
             return Err(invalid("Operation requested with a token from a different namespace."));
         }

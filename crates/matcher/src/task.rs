@@ -16,6 +16,11 @@ impl Position {
     /// Before every row; no row stands here, for no task id is 0.
     pub const START: Position = Position { level: 0, task_id: 0 };
 
+    /// When the task was scheduled, to the millisecond: its id says so.
+    pub fn scheduled(self) -> Timestamp {
+        Timestamp::from_millis(i64::try_from(self.task_id >> 20).unwrap_or(i64::MAX))
+    }
+
     /// The place just before this one.
     pub(crate) fn before(self) -> Position {
         match (self.level, self.task_id) {
@@ -43,9 +48,9 @@ impl TaskKey {
         Position { level: self.level, task_id: self.task_id }
     }
 
-    /// When the task was scheduled, to the millisecond: its id says so.
+    /// See [`Position::scheduled`].
     pub fn scheduled(self) -> Timestamp {
-        Timestamp::from_millis(i64::try_from(self.task_id >> 20).unwrap_or(i64::MAX))
+        self.position().scheduled()
     }
 }
 

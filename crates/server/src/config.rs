@@ -2,6 +2,9 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
+/// The ceilings of a server.
+pub use mainspring_engine::limits::Limits;
+
 /// What values a search attribute takes.
 pub use mainspring_api::v1::enums::IndexedValueType as SearchAttributeType;
 
@@ -19,6 +22,8 @@ pub struct Config {
     pub search_attributes: Vec<(String, SearchAttributeType)>,
     /// The operator's pragmas, set after our own.
     pub sqlite_pragmas: Vec<(String, String)>,
+    /// The ceilings in force, for all namespaces.
+    pub limits: Limits,
     /// Opens a data file although acknowledged writes are missing from it.
     pub accept_loss: bool,
     /// The API is served over TLS with these, and only over TLS.
@@ -36,6 +41,7 @@ impl Config {
             namespaces: Vec::new(),
             search_attributes: Vec::new(),
             sqlite_pragmas: Vec::new(),
+            limits: Limits::default(),
             accept_loss: false,
             tls: None,
             metrics: None,

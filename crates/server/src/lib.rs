@@ -15,15 +15,14 @@ mod reflection;
 mod storage;
 mod tls;
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
 use mainspring_api::{
     ids::NamespaceId,
     v1::enums::{IndexedValueType, NamespaceState},
 };
-use mainspring_engine::limits::Limits;
 use mainspring_frontend::Frontend;
-use mainspring_history::{History, Namespace, RegisterError};
+use mainspring_history::{ChangeError, History, Namespace, RegisterError};
 use mainspring_rt::Rt;
 use mainspring_store::sqlite::OpenError;
 use mainspring_visibility::OpenError as IndexOpenError;
@@ -33,7 +32,7 @@ use tokio::{
 };
 use tracing::{error, info, warn};
 
-pub use config::{Config, SearchAttributeType, Storage};
+pub use config::{Config, Limits, SearchAttributeType, Storage};
 pub use tls::{TlsError, TlsFiles};
 
 use crate::{
@@ -50,7 +49,7 @@ const RETENTION: Duration = Duration::from_secs(24 * 3600);
 /// The namespace that is always there.
 const DEFAULT_NAMESPACE: &str = "default";
 /// Executions that nobody has touched for a while leave memory when they take up more than this.
-const CACHE_BYTES_MAX: usize = 256 << 20;
+const CACHE_BYTES_MAX: usize = 64 << 20;
 
 /// A running node. It runs on the Tokio runtime that it was started on; dropped without [`Server::stop`] it goes on.
 pub struct Server {
@@ -109,7 +108,7 @@ impl Server {
         };
         let store = storage::open(&config).await?;
         let index = storage::open_index(&config).await?;
-        let limits = Limits::default();
+        let limits = config.limits.clone();
         let history = History::open(mainspring_history::Config {
             rt: rt.clone(),
             store: store.store(),
@@ -239,12 +238,15 @@ async fn make_namespace(
 ) -> Result<(), StartError> {
     let search_attributes = search_attributes.iter().map(|(name, kind)| (name.clone(), *kind as i32));
     if let Some(known) = history.namespaces().by_name(name) {
-        let mut namespace = Namespace::clone(&known);
-        namespace.search_attributes.extend(search_attributes);
-        if namespace != *known {
-            history.namespaces().update(namespace).await.map_err(StartError::Namespace)?;
-        }
-        return Ok(());
+        let added = |namespace: &mut Namespace| {
+            namespace.search_attributes.extend(search_attributes);
+            Ok::<(), Infallible>(())
+        };
+        return match history.namespaces().change(known.id, added).await {
+            Ok(_) | Err(ChangeError::Unknown) => Ok(()),
+            Err(ChangeError::Refused(never)) => match never {},
+            Err(ChangeError::Store(error)) => Err(StartError::Namespace(error)),
+        };
     }
     let random = (u128::from(rt.random_u64()) << 64) | u128::from(rt.random_u64());
     let namespace = Namespace {

@@ -214,7 +214,10 @@ async fn what_is_not_there_is_unimplemented() {
             "/temporal.api.workflowservice.v1.WorkflowService/UpdateWorkflowExecution",
             "not implemented by this server yet",
         ),
-        ("/temporal.api.operatorservice.v1.OperatorService/ListClusters", "not implemented by this server yet"),
+        (
+            "/temporal.api.operatorservice.v1.OperatorService/AddOrUpdateRemoteCluster",
+            "not implemented by this server yet",
+        ),
         ("/temporal.api.workflowservice.v1.WorkflowService/NoSuch", "unknown method NoSuch"),
         ("/no.such.Service/Method", "unknown service no.such.Service"),
     ] {

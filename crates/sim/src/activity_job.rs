@@ -117,7 +117,7 @@ impl Sim {
     ) {
         match result {
             Ok(Answered::Reply(answer)) => match (answer.reply, job.request.take()) {
-                (Reply::Heartbeat { cancel_requested }, None) => {
+                (Reply::Heartbeat { cancel_requested, .. }, None) => {
                     self.sometimes.saw("activity heartbeat");
                     job.cancel_requested = cancel_requested;
                     let pause = Duration::from_millis(self.random.between(100, 2_500));

@@ -10,7 +10,7 @@ use mainspring_api::{
         command::{RequestCancelActivityTaskCommandAttributes, ScheduleActivityTaskCommandAttributes},
         common::Payloads,
         enums::{RetryState, TimeoutType, WorkflowTaskFailedCause as Cause},
-        failure::{Failure, ServerFailureInfo, TimeoutFailureInfo, failure::FailureInfo},
+        failure::Failure,
         history::{
             ActivityTaskCancelRequestedEventAttributes, ActivityTaskCanceledEventAttributes,
             ActivityTaskCompletedEventAttributes, ActivityTaskFailedEventAttributes,
@@ -31,6 +31,8 @@ use crate::{
     state::{Activity, ItemKey, Run},
     transition::{Extras, Transition},
     workflow::{
+        activity_control,
+        activity_failure::{end_of_retries, size_failure, timeout_failure, truncated, truncated_if_over, with_cause},
         command::{Commands, Context, Refusal},
         task,
     },
@@ -177,7 +179,7 @@ fn scheduled_attributes(
 }
 
 /// Hands the current attempt to matching.
-fn dispatch(t: &mut Transition<'_>, scheduled_event_id: i64) {
+pub(crate) fn dispatch(t: &mut Transition<'_>, scheduled_event_id: i64) {
     let stamp = t.next_stamp();
     let Some(activity) = change(t, scheduled_event_id) else { return };
     activity.stamp = stamp;
@@ -196,7 +198,7 @@ fn dispatch(t: &mut Transition<'_>, scheduled_event_id: i64) {
 }
 
 /// The pending activity, for changing.
-fn change<'t>(t: &'t mut Transition<'_>, scheduled_event_id: i64) -> Option<&'t mut Activity> {
+pub(crate) fn change<'t>(t: &'t mut Transition<'_>, scheduled_event_id: i64) -> Option<&'t mut Activity> {
     t.touch(ItemKey::Activity(scheduled_event_id));
     t.run.activities.get_mut(&scheduled_event_id).map(Arc::make_mut)
 }
@@ -300,6 +302,10 @@ pub(crate) fn undelivered(t: &mut Transition<'_>, task: &TaskRef) -> Result<(), 
         activity.started_at = 0;
         activity.request_id.clear();
         activity.started_identity.clear();
+        activity.dispatched = false;
+        if activity.is_paused() {
+            return Ok(());
+        }
     }
     dispatch(t, task.event_id);
     Ok(())
@@ -336,10 +342,11 @@ pub(crate) fn respond(
 
 fn find(run: &Run, target: &ActivityTarget, input: &ActivityInput) -> Result<Arc<Activity>, Rejected> {
     match target {
-        ActivityTarget::Token { scheduled_event_id, attempt, stamp, .. } => run
+        // The stamp alone tells attempts apart: a reset counts them anew while one runs.
+        ActivityTarget::Token { scheduled_event_id, stamp, .. } => run
             .activities
             .get(scheduled_event_id)
-            .filter(|activity| activity.is_started() && activity.attempt == *attempt && activity.stamp == *stamp)
+            .filter(|activity| activity.is_started() && activity.stamp == *stamp)
             .cloned()
             .ok_or(Rejected::ActivityNotFound),
         ActivityTarget::Id { activity_id, .. } => {
@@ -356,7 +363,7 @@ fn heartbeat(t: &mut Transition<'_>, activity: &Activity, details: Option<&Paylo
     if input_bytes(details) > t.at.limits.blob_bytes_max {
         let failure = size_failure("Heartbeat details exceed size limit.");
         fail(t, activity, &failure, &activity.started_identity);
-        return Reply::Heartbeat { cancel_requested: true };
+        return Reply::Heartbeat { cancel_requested: true, paused: false, reset: false };
     }
     let now = t.now();
     let cancel_requested = activity.cancel_requested_event_id != 0;
@@ -364,7 +371,7 @@ fn heartbeat(t: &mut Transition<'_>, activity: &Activity, details: Option<&Paylo
         activity.last_heartbeat_at = now;
         activity.heartbeat_details = details.cloned();
     }
-    Reply::Heartbeat { cancel_requested }
+    Reply::Heartbeat { cancel_requested, paused: activity.is_paused(), reset: activity.reset }
 }
 
 fn complete(t: &mut Transition<'_>, activity: &Activity, result: Option<&Payloads>, identity: &str) {
@@ -444,6 +451,8 @@ fn retry_or_stop(t: &mut Transition<'_>, activity: &Activity, failure: &Failure)
     let decision =
         retry::decide(activity.retry_policy.as_ref(), activity.attempt, failure, t.at.now, activity.expires_at());
     let interval = match decision {
+        // A paused activity waits for its operator, whatever its policy says.
+        _ if activity.is_paused() => Duration::ZERO,
         Decision::After(interval) => interval,
         Decision::Stop(state) => return Err(state),
     };
@@ -461,8 +470,9 @@ fn retry_or_stop(t: &mut Transition<'_>, activity: &Activity, failure: &Failure)
         activity.last_failure = Some(kept);
         activity.last_attempt_complete_at = now;
         activity.retry_interval = i64::try_from(interval.as_nanos()).unwrap_or(i64::MAX);
+        activity_control::end_reset(activity);
     }
-    if interval.is_zero() {
+    if interval.is_zero() && !activity.is_paused() {
         dispatch(t, activity.scheduled_event_id);
     }
     Ok(())
@@ -516,81 +526,6 @@ fn time_out(t: &mut Transition<'_>, activity: &Activity, kind: TimeoutType) {
         retry_state: retry_state as i32,
     }));
     task::schedule(t);
-}
-
-fn timeout_failure(activity: &Activity, kind: TimeoutType) -> Failure {
-    let name = match kind {
-        TimeoutType::ScheduleToStart => "ScheduleToStart",
-        TimeoutType::StartToClose => "StartToClose",
-        TimeoutType::Heartbeat => "Heartbeat",
-        _ => "ScheduleToClose",
-    };
-    Failure {
-        message: format!("activity {name} timeout"),
-        source: "Server".to_owned(),
-        failure_info: Some(FailureInfo::TimeoutFailureInfo(TimeoutFailureInfo {
-            timeout_type: kind as i32,
-            last_heartbeat_details: activity.heartbeat_details.clone(),
-        })),
-        ..Failure::default()
-    }
-}
-
-/// The failure of the last attempt stands behind the timeout over all of them.
-fn with_cause(failure: Failure, activity: &Activity) -> Failure {
-    Failure { cause: activity.last_failure.clone().map(Box::new), ..failure }
-}
-
-/// A timeout after which no attempt fits is one over all attempts, caused by that of the attempt.
-fn end_of_retries(failure: Failure, activity: &Activity, state: RetryState) -> Failure {
-    if state != RetryState::Timeout {
-        return failure;
-    }
-    Failure { cause: Some(Box::new(failure)), ..timeout_failure(activity, TimeoutType::ScheduleToClose) }
-}
-
-fn size_failure(message: &str) -> Failure {
-    Failure {
-        message: message.to_owned(),
-        source: "Server".to_owned(),
-        failure_info: Some(FailureInfo::ServerFailureInfo(ServerFailureInfo { non_retryable: true })),
-        ..Failure::default()
-    }
-}
-
-fn truncated_if_over(failure: &Failure, bytes_max: usize) -> Failure {
-    if failure.encoded_len() <= bytes_max { failure.clone() } else { truncated(failure, bytes_max, &failure.message) }
-}
-
-/// A server failure that stands for one too large to keep; what fits of its text is its cause.
-fn truncated(failure: &Failure, bytes_max: usize, message: &str) -> Failure {
-    let cut = |text: &str| {
-        let mut end = text.len().min(bytes_max / 4);
-        while !text.is_char_boundary(end) {
-            end -= 1;
-        }
-        text[..end].to_owned()
-    };
-    let cause = Failure {
-        message: cut(&failure.message),
-        source: cut(&failure.source),
-        stack_trace: cut(&failure.stack_trace),
-        failure_info: failure.failure_info.clone().filter(|_| failure_info_bytes(failure) < bytes_max / 4),
-        ..Failure::default()
-    };
-    let non_retryable =
-        matches!(&failure.failure_info, Some(FailureInfo::ApplicationFailureInfo(info)) if info.non_retryable);
-    Failure {
-        message: cut(message),
-        source: "Server".to_owned(),
-        cause: Some(Box::new(cause)),
-        failure_info: Some(FailureInfo::ServerFailureInfo(ServerFailureInfo { non_retryable })),
-        ..Failure::default()
-    }
-}
-
-fn failure_info_bytes(failure: &Failure) -> usize {
-    Failure { failure_info: failure.failure_info.clone(), ..Failure::default() }.encoded_len()
 }
 
 pub(crate) fn input_bytes(payloads: Option<&Payloads>) -> usize {

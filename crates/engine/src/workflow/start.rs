@@ -26,7 +26,7 @@ use crate::{
     state::{Again, Chain, Fixed, ItemKey, KnownRequest, Run},
     step,
     transition::{Extras, Transition},
-    workflow::{cron, signal, task, terminate},
+    workflow::{cron, options, signal, task, terminate},
 };
 
 /// Starts a run, or answers with the one that the same request started before.
@@ -39,10 +39,21 @@ pub(crate) fn start(chain: &mut Chain, start: Start, at: &Moment<'_>) -> Result<
             return Ok(Outcome::unchanged(reply(started, newest, start.eager)));
         }
         if newest.is_open() && conflict(&start, Conflict::Fail) == Conflict::UseExisting {
-            return Ok(Outcome::unchanged(Reply::Started(using(newest, 0))));
+            return use_existing(chain, &start, at);
         }
     }
     start_new(chain, start, None, at)
+}
+
+/// The open run serves, and takes over from the request what that wants.
+fn use_existing(chain: &mut Chain, start: &Start, at: &Moment<'_>) -> Result<Outcome, Rejected> {
+    step::advance(chain, at, |t| {
+        let attached = start.on_conflict.is_some_and(|options| options.attach_request_id);
+        if let Some(options) = start.on_conflict {
+            options::attach(t, start, options);
+        }
+        Ok(Reply::Started(StartedRun { attached, ..using(t.run, 0) }))
+    })
 }
 
 /// Signals the open run, or starts one whose second event is the signal.
@@ -119,6 +130,8 @@ fn conflict(start: &Start, default: Conflict) -> Conflict {
 /// The reuse policy is about closed runs.
 fn check_reuse(newest: &Run, policy: Reuse) -> Result<(), Rejected> {
     let allowed = match policy {
+        // It is as good as gone.
+        _ if newest.execution.delete_requested => true,
         Reuse::RejectDuplicate => false,
         Reuse::AllowDuplicateFailedOnly => {
             matches!(newest.status(), Status::Failed | Status::Canceled | Status::Terminated | Status::TimedOut)
@@ -140,8 +153,14 @@ fn already_started(newest: &Run) -> Rejected {
 
 /// The answer that this request got before, whatever has become of its run since.
 fn answered_before(newest: &Run, request_id: &str) -> Option<StartedRun> {
+    if newest.execution.delete_requested {
+        return None;
+    }
     if newest.fixed.create_request_id == request_id {
         return Some(StartedRun { started: true, ..using(newest, 0) });
+    }
+    if newest.properties.attached_requests.iter().any(|attached| attached.request_id == request_id) {
+        return Some(StartedRun { attached: true, ..using(newest, 0) });
     }
     let known = newest.fixed.known_requests.iter().rev().find(|known| known.request_id == request_id)?;
     Some(StartedRun {
@@ -149,6 +168,7 @@ fn answered_before(newest: &Run, request_id: &str) -> Option<StartedRun> {
         first_run_id: known.first_run_id.clone(),
         started: true,
         status: known.status(),
+        attached: false,
         signal_event_id: 0,
     })
 }
@@ -160,6 +180,7 @@ fn using(run: &Run, signal_event_id: i64) -> StartedRun {
         first_run_id: run.fixed.first_run_id.clone(),
         started: false,
         status: run.status(),
+        attached: false,
         signal_event_id: if signal_event_id == BUFFERED { 0 } else { signal_event_id },
     }
 }
@@ -286,7 +307,9 @@ fn known_requests(ended: Option<&Run>) -> Vec<KnownRequest> {
 }
 
 fn started_attributes(fixed: &Arc<Fixed>, start: Start, backoff: Duration) -> WorkflowExecutionStartedEventAttributes {
-    let span = |nanos: i64| Some(duration(Duration::from_nanos(u64::try_from(nanos).unwrap_or(0))));
+    // A timeout that nobody set is absent.
+    let span =
+        |nanos: i64| u64::try_from(nanos).ok().filter(|nanos| *nanos != 0).map(Duration::from_nanos).map(duration);
     let expires = Some(fixed.execution_expires_at).filter(|at| *at != 0);
     let parent = fixed.parent.clone();
     let parent_execution = parent

@@ -16,7 +16,7 @@ use crate::answer::Tail;
 /// History kept in memory of each run, so that its next reader need not read the store.
 const TAIL_BYTES_MAX: usize = 64 << 10;
 /// What an entry costs beside its run's items and its tail, roughly.
-const ENTRY_BYTES: usize = 2 << 10;
+const ENTRY_BYTES: usize = 4 << 10;
 
 /// A chain in memory.
 pub(super) struct Entry<A> {

@@ -460,6 +460,7 @@ fn named_run(input: &Input) -> &str {
         Input::Terminate(terminate) => &terminate.run_id,
         Input::CompleteWorkflowTask(complete) => &complete.token.run_id,
         Input::FailWorkflowTask(fail) => &fail.token.run_id,
+        Input::ControlActivities(control) => &control.run_id,
         Input::Delete { run_id } | Input::ResetSticky { run_id } | Input::ScheduleFirstTask { run_id, .. } => run_id,
         Input::ChildClosed(closed) => &closed.run_id,
         Input::Activity(target, _) => target.run_id(),
