@@ -1,6 +1,6 @@
 //! Every durable state machine of a workflow execution: its run, workflow task, activities, timers, children, signals.
 //!
-//! [`step`] is the whole of it: a workflow id's state in, one input in, an outcome out. There is no I/O, no clock, no
+//! [`step()`] is the whole of it: a workflow id's state in, one input in, an outcome out. There is no I/O, no clock, no
 //! randomness but the [`Moment`]'s, and no hash order: the same moments give the same bytes. The shell around it (crate
 //! `history`) loads the chain, commits the [`Outcome`], dispatches its tasks, sends its effects and wakes it when a
 //! deadline is due.

@@ -7,7 +7,7 @@
 //!
 //! A chain whose last batch is not durable stays in memory. So whatever is read from the store concerns rows that no
 //! batch in flight touches, and no read needs to be overlaid; wake rows, which are read as a range, are the one
-//! exception (see [`wakes`]).
+//! exception (see `wakes`).
 //!
 //! Where to look: `stepping` applies inputs and hands out tasks; `batch` collects what a commit writes and releases;
 //! `chains` is the cache; `loading` reads chains and the shard itself; `wakes`, `outbox`, `retention`: one subject each.
