@@ -6,6 +6,10 @@ use mainspring_rt::Timestamp;
 
 use crate::state::{Activity, Execution, Run, WorkflowTask, add_nanos, or_max};
 
+/// A worker whose answer is on its way when the timeout ends is not failed for it. Upstream's timers fire up to a second
+/// late (`history.timerProcessorMaxTimeShift`), and workers have come to rely on it.
+const TASK_SLACK: Duration = Duration::from_millis(500);
+
 impl Run {
     /// The earliest deadline of any kind; [`Timestamp::MAX`] when there is none.
     pub fn next_deadline(&self) -> Timestamp {
@@ -46,7 +50,7 @@ impl Execution {
 impl WorkflowTask {
     /// When the task times out: its start on a sticky queue, or its completion.
     pub fn deadline(&self) -> Timestamp {
-        if self.is_started() { add_nanos(self.started_at, self.timeout) } else { or_max(self.start_by) }
+        if self.is_started() { add_nanos(self.started_at, self.timeout) + TASK_SLACK } else { or_max(self.start_by) }
     }
 }
 
