@@ -6,9 +6,9 @@ use mainspring_rt::Timestamp;
 
 use crate::state::{Activity, Execution, Run, WorkflowTask, add_nanos, or_max};
 
-/// A worker whose answer is on its way when the timeout ends is not failed for it. Upstream's timers fire up to a second
+/// A worker whose answer is on its way when its time ends is not failed for it. Upstream's timers fire up to a second
 /// late (`history.timerProcessorMaxTimeShift`), and workers have come to rely on it.
-const TASK_SLACK: Duration = Duration::from_millis(500);
+const SLACK: Duration = Duration::from_millis(500);
 
 impl Run {
     /// The earliest deadline of any kind; [`Timestamp::MAX`] when there is none.
@@ -50,7 +50,7 @@ impl Execution {
 impl WorkflowTask {
     /// When the task times out: its start on a sticky queue, or its completion.
     pub fn deadline(&self) -> Timestamp {
-        if self.is_started() { add_nanos(self.started_at, self.timeout) + TASK_SLACK } else { or_max(self.start_by) }
+        if self.is_started() { add_nanos(self.started_at, self.timeout) + SLACK } else { or_max(self.start_by) }
     }
 }
 
@@ -58,7 +58,7 @@ impl Activity {
     /// When the activity next needs the server: a retry that is due, or one of its four timeouts.
     pub fn deadline(&self) -> Timestamp {
         let attempt = if self.is_started() {
-            add_nanos(self.started_at, self.start_to_close).min(self.heartbeat_deadline())
+            (add_nanos(self.started_at, self.start_to_close) + SLACK).min(self.heartbeat_deadline())
         } else if self.is_paused() {
             Timestamp::MAX
         } else if self.dispatched {

@@ -176,7 +176,7 @@ fn attempts_time_out_until_all_of_them_do() {
         (a.start_to_close_timeout, a.schedule_to_close_timeout) = (seconds(3), seconds(10));
     }));
     w.poll_activity("w");
-    w.seconds(3 + 1);
+    w.pass(std::time::Duration::from_millis(4_500));
     assert_eq!(w.poll_activity("w").activity.attempt, 2);
     w.seconds(6);
     w.check("w", "1 Started 2 S 3 B 4 C 5 ActivityTaskScheduled 6 ActivityTaskTimedOut(TIMEOUT) 7 S");
