@@ -38,7 +38,7 @@ fn the_same_seed_gives_the_same_trace() {
 fn planted_bugs_are_found() {
     for planted in Planted::ALL {
         let options = Options { planted: Some(*planted), ..Options::default() };
-        let found = (0..20).any(|seed| run(seed, options).failure.is_some());
+        let found = (0..200).any(|seed| run(seed, options).failure.is_some());
         assert!(found, "{planted:?} goes unnoticed");
     }
 }
