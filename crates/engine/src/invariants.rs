@@ -31,6 +31,8 @@ pub struct Folded {
     pub children: BTreeSet<i64>,
     /// Initiated event ids of signals and cancel requests on their way.
     pub externals: BTreeSet<i64>,
+    /// Updates by their id: the events of their acceptance and completion.
+    pub updates: BTreeMap<String, (i64, i64)>,
     /// Signals taken; 0 when closed, for one that was held back at the close is lost.
     pub signal_count: i64,
 }
@@ -56,6 +58,11 @@ fn folded(run: &Run) -> Folded {
         timers: run.timers.keys().copied().collect(),
         children: run.children.keys().copied().collect(),
         externals: run.externals.keys().copied().collect(),
+        updates: run
+            .updates
+            .iter()
+            .map(|(id, update)| (id.clone(), (update.accepted_event_id, update.completed_event_id)))
+            .collect(),
         signal_count: if run.is_open() { run.execution.signal_count } else { 0 },
     }
 }
@@ -85,7 +92,7 @@ pub fn check_run(run: &Run) -> Result<(), String> {
     if execution.previous_started_event_id == 0 && execution.task.is_none() && !waits {
         return Err("the first workflow task is lost".to_owned());
     }
-    if execution.awaits_first_task && execution.task.is_some() {
+    if execution.awaits_first_task && execution.task.as_ref().is_some_and(|task| !task.speculative) {
         return Err("a workflow task is pending though the first is still waited for".to_owned());
     }
     if !run.buffered.is_empty() && !run.has_started_task() {

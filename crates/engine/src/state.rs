@@ -13,6 +13,7 @@ use mainspring_api::v1::{
     failure::Failure,
     history::HistoryEvent,
     sdk::UserMetadata,
+    update,
 };
 use mainspring_rt::Timestamp;
 
@@ -46,6 +47,10 @@ pub struct Run {
     /// Events held back while a workflow task runs; their ids come at the flush.
     pub buffered: Vec<Arc<HistoryEvent>>,
     pub properties: Arc<Properties>,
+    /// Accepted updates, open and done, by their ids.
+    pub updates: BTreeMap<String, Arc<Update>>,
+    /// Updates that no worker has answered yet, in the order they came. Never stored.
+    pub admitted: Vec<Arc<Admitted>>,
 }
 
 /// What never changes after the start.
@@ -272,6 +277,9 @@ pub struct WorkflowTask {
     /// Started, but its poller went away before it was sent: the next poller may have it.
     #[prost(bool, tag = "17")]
     pub undelivered: bool,
+    /// Asked for by an update alone: it has virtual event ids, and if the update is rejected it leaves no trace.
+    #[prost(bool, tag = "18")]
+    pub speculative: bool,
 }
 
 impl WorkflowTask {
@@ -471,6 +479,41 @@ pub struct AttachedRequest {
     pub event_id: i64,
 }
 
+/// An update that the workflow accepted.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Update {
+    #[prost(int64, tag = "1")]
+    pub accepted_event_id: i64,
+    /// 0 while its handler runs.
+    #[prost(int64, tag = "2")]
+    pub completed_event_id: i64,
+}
+
+/// An update that no worker has answered yet.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Admitted {
+    pub request: update::Request,
+    /// The workflow task that it went out with, by its started event's id; 0 when it is to go out with the next.
+    pub sent_with: i64,
+}
+
+impl Admitted {
+    /// A worker has it.
+    pub fn is_sent(&self) -> bool {
+        self.sent_with != 0
+    }
+
+    /// What names it among the updates of its run.
+    pub fn update_id(&self) -> &str {
+        update_id(&self.request)
+    }
+}
+
+/// The id of an update; the frontend has seen to it that there is one.
+pub(crate) fn update_id(request: &update::Request) -> &str {
+    request.meta.as_ref().map(|meta| meta.update_id.as_str()).unwrap_or_default()
+}
+
 /// Names one stored item of a run.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ItemKey {
@@ -479,6 +522,8 @@ pub enum ItemKey {
     Child(i64),
     External(i64),
     SignalRequest(String),
+    /// An accepted update, by its id.
+    Update(String),
     /// The nth event held back since the run started.
     Buffered(u32),
     Properties,
@@ -510,6 +555,8 @@ impl Run {
             signal_requests: Arc::default(),
             buffered: Vec::new(),
             properties: Arc::default(),
+            updates: BTreeMap::new(),
+            admitted: Vec::new(),
         }
     }
 

@@ -19,6 +19,7 @@ mod error;
 mod history;
 mod lists;
 mod long_poll;
+mod multi_operation;
 mod namespace_updates;
 mod namespaces;
 mod operator;
@@ -30,6 +31,7 @@ mod server_info;
 mod start;
 mod task_queues;
 mod token;
+mod updates;
 mod validate;
 mod workflow_tasks;
 
@@ -145,6 +147,9 @@ impl Frontend {
             "StartWorkflowExecution" => answer(request, |r| self.start_workflow_execution(r)).await,
             "SignalWithStartWorkflowExecution" => answer(request, |r| self.signal_with_start(r)).await,
             "SignalWorkflowExecution" => answer(request, |r| self.signal_workflow_execution(r)).await,
+            "UpdateWorkflowExecution" => answer(request, |r| self.update_workflow_execution(r)).await,
+            "PollWorkflowExecutionUpdate" => answer(request, |r| self.poll_update(r)).await,
+            "ExecuteMultiOperation" => answer(request, |r| self.execute_multi_operation(r)).await,
             "RequestCancelWorkflowExecution" => answer(request, |r| self.request_cancel(r)).await,
             "TerminateWorkflowExecution" => answer(request, |r| self.terminate_workflow_execution(r)).await,
             "DeleteWorkflowExecution" => answer(request, |r| self.delete_workflow_execution(r)).await,

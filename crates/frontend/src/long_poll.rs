@@ -39,6 +39,12 @@ pub(crate) fn read_poll_end(rt: &Rt, metadata: &Metadata) -> Timestamp {
     before_deadline(rt, metadata, READ_POLL)
 }
 
+/// When a caller is told how far an update got. One with a shorter deadline is not answered: it takes an answer for a
+/// reason to ask again, and so would wait for ever.
+pub(crate) fn update_end(rt: &Rt) -> Timestamp {
+    rt.now() + READ_POLL
+}
+
 /// When a query that no worker answers is given up.
 pub(crate) fn query_end(rt: &Rt, metadata: &Metadata) -> Timestamp {
     let longest = if metadata.deadline.is_some() { Duration::MAX } else { QUERY };

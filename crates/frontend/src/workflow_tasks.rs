@@ -31,7 +31,7 @@ use tonic::Status;
 
 use crate::{
     Answer, Frontend, Metadata, encode,
-    error::{self, About, invalid, not_implemented},
+    error::{self, About, invalid},
     long_poll,
     pages::EVENTS_MAX,
     queries, search_attributes,
@@ -113,6 +113,7 @@ impl Frontend {
             workflow_execution_task_queue: Some(normal_queue(&fixed.task_queue)),
             scheduled_time: Some(timestamp(task.scheduled_at)),
             started_time: Some(timestamp(task.started_at)),
+            messages: task.messages.clone(),
             queries,
             ..PollWorkflowTaskQueueResponse::default()
         })
@@ -123,9 +124,6 @@ impl Frontend {
         mut request: RespondWorkflowTaskCompletedRequest,
     ) -> Result<RespondWorkflowTaskCompletedResponse, Status> {
         let (token, namespace) = self.task_token(&request.task_token, &request.namespace)?;
-        if !request.messages.is_empty() {
-            return Err(not_implemented("a workflow update"));
-        }
         if request.intermediate_page || request.page_number != 0 {
             return Err(Status::failed_precondition("paginated workflow task completion is not enabled"));
         }
@@ -149,6 +147,10 @@ impl Frontend {
             token: workflow_task_token(token),
             namespaces: self.namespaces_named_by(&request.commands),
             commands: request.commands,
+            messages: request.messages,
+            discards_events: request
+                .capabilities
+                .is_some_and(|capabilities| capabilities.discard_speculative_workflow_task_with_events),
             identity: request.identity,
             sticky: request.sticky_attributes.and_then(sticky),
             return_new_task: request.return_new_workflow_task,
@@ -179,7 +181,8 @@ impl Frontend {
         for activity in &completed.activities {
             activity_tasks.push(self.activity_task(activity, run, tail, about).await?);
         }
-        Ok(RespondWorkflowTaskCompletedResponse { workflow_task, activity_tasks, reset_history_event_id: 0 })
+        let reset_history_event_id = completed.reset_history_event_id;
+        Ok(RespondWorkflowTaskCompletedResponse { workflow_task, activity_tasks, reset_history_event_id })
     }
 
     /// The ids of the namespaces that commands name; those that do not exist are left out.

@@ -30,11 +30,13 @@ use mainspring_store::{Error as StoreError, Store};
 use mainspring_visibility::{Count, Error as IndexError, Filter, Index, Page};
 use tokio::sync::watch;
 
-pub use answer::{Answer, Delivered, Error, QueryReply, QueryTask, RunKey, RunView};
+pub use answer::{
+    Answer, Delivered, Error, QueryReply, QueryTask, RunKey, RunView, UpdateOutcome, UpdateStage, UpdateView,
+};
 pub use budget::Budget;
 pub use delivery::{Delivery, Line, PollTask};
 pub use namespaces::{ChangeError, Namespace, Namespaces, RegisterError};
-pub use shard::{Answered, Ask, Waiting};
+pub use shard::{Answered, Ask, Await, Waiting};
 
 use node::{Lane, Node};
 
@@ -112,6 +114,15 @@ impl History {
     /// See [`Error`].
     pub async fn query(&self, namespace: NamespaceId, workflow_id: &str, ask: Ask) -> Result<QueryReply, Error> {
         self.node.query(namespace, workflow_id, ask).await
+    }
+
+    /// Brings an update to a workflow's code, or waits for one that is there, until it gets where it is wanted or the
+    /// deadline comes.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn update(&self, namespace: NamespaceId, workflow_id: &str, wanted: Await) -> Result<UpdateView, Error> {
+        self.node.update(namespace, workflow_id, wanted).await
     }
 
     /// A worker's answer to [`Delivered::Query`]; `shard` and `id` are that task's.

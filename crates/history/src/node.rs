@@ -24,12 +24,12 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
     Config,
-    answer::{Answer, Error, QueryReply, RunView},
+    answer::{Answer, Error, QueryReply, RunView, UpdateView},
     budget::Budget,
     delivery::{Delivery, Line},
     indexer::{self, Entry, Indexer},
     namespaces::Namespaces,
-    shard::{Action, Answered, Ask, ChainKey, Event, Settings, Shard, Target, Work, World},
+    shard::{Action, Answered, Ask, Await, ChainKey, Event, Settings, Shard, Target, Work, World},
 };
 
 /// Calls that wait in one shard; more are refused.
@@ -152,6 +152,19 @@ impl Node {
         let work = |answer| Work::Query { ask: Box::new(ask), answer };
         match self.ask(namespace, workflow_id, Lane::External, work).await? {
             Answered::Query(reply) => Ok(*reply),
+            _ => Err(mixed_up()),
+        }
+    }
+
+    pub(crate) async fn update(
+        &self,
+        namespace: NamespaceId,
+        workflow_id: &str,
+        wanted: Await,
+    ) -> Result<UpdateView, Error> {
+        let work = |answer| Work::Update { wanted: Box::new(wanted), answer };
+        match self.ask(namespace, workflow_id, Lane::External, work).await? {
+            Answered::Update(view) => Ok(*view),
             _ => Err(mixed_up()),
         }
     }

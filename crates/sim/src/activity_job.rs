@@ -131,7 +131,9 @@ impl Sim {
                 }
                 (reply, _) => self.fail(format!("an activity's worker is told {reply:?}")),
             },
-            Ok(Answered::View(_) | Answered::Query(_)) => self.fail("an activity's worker gets a view".to_owned()),
+            Ok(Answered::View(_) | Answered::Query(_) | Answered::Update(_)) => {
+                self.fail("an activity's worker gets a view".to_owned())
+            }
             Err(Error::Rejected(
                 Rejected::ActivityNotFound
                 | Rejected::NotFound

@@ -32,7 +32,7 @@ impl Sim {
     pub(crate) fn check_answer(&mut self, expect: &Expect, answered: &Answered) {
         let result = match (expect, answered) {
             (_, Answered::View(view)) => self.check_view(expect, view),
-            (_, Answered::Query(_)) => Ok(()),
+            (_, Answered::Query(_) | Answered::Update(_)) => Ok(()),
             (_, Answered::Reply(answer)) => {
                 if let Reply::Started(started) = &answer.reply {
                     self.check_started(answer.run.shard, &started.run_id)

@@ -210,7 +210,7 @@ impl Sim {
                     self.sometimes.saw("watch answered")
                 };
             }
-            Answered::Query(_) => return,
+            Answered::Query(_) | Answered::Update(_) => return,
             Answered::Reply(answer) => answer,
         };
         match (&request.what, &answer.reply) {

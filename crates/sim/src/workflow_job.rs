@@ -170,7 +170,9 @@ impl Sim {
                 Reply::Done => {}
                 reply => self.fail(format!("a workflow task's worker is told {reply:?}")),
             },
-            Ok(Answered::View(_) | Answered::Query(_)) => self.fail("a workflow task's worker gets a view".to_owned()),
+            Ok(Answered::View(_) | Answered::Query(_) | Answered::Update(_)) => {
+                self.fail("a workflow task's worker gets a view".to_owned())
+            }
             Err(Error::Rejected(
                 Rejected::WorkflowTaskNotFound
                 | Rejected::NotFound

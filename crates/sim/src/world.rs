@@ -410,6 +410,7 @@ pub(crate) fn describe(event: &NodeEvent) -> String {
                 Work::Look { .. } => format!("{to}: look"),
                 Work::Watch { next_event_id, .. } => format!("{to}: watch from {next_event_id}"),
                 Work::Query { ask, .. } => format!("{to}: query {}", ask.query.query_type),
+                Work::Update { wanted, .. } => format!("{to}: update {}", wanted.update_id),
                 Work::Wake { due, .. } => format!("{to}: wake {}", due.as_millis()),
             }
         }
@@ -462,6 +463,7 @@ pub(crate) fn told(result: &Result<Answered, Error>) -> String {
             format!("run {} {:?} up to {}", view.run.number.0, view.run.status(), view.run.execution.next_event_id)
         }
         Ok(Answered::Query(reply)) => short(&format!("{reply:?}")),
+        Ok(Answered::Update(view)) => short(&format!("{:?}", view.stage)),
         Err(error) => format!("{error:?}"),
     }
 }

@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use mainspring_api::v1::{
     command::{Command, command::Attributes as C},
     enums::{CommandType, WorkflowTaskFailedCause as Cause},
+    protocol::Message,
 };
 
 use crate::{
     input::CompleteWorkflowTask,
     state::Run,
     transition::{Extras, Transition},
-    workflow::{activity, cancel, child, close, continue_as_new, external, properties, timer},
+    workflow::{activity, cancel, child, close, continue_as_new, external, properties, timer, update},
 };
 
 /// What the commands of a completion asked for beside their events.
@@ -78,13 +79,42 @@ pub(crate) fn run_all(t: &mut Transition<'_>, input: &CompleteWorkflowTask) -> R
         first_new_event_id: t.run.execution.next_event_id,
     };
     let mut commands = Commands::default();
+    let mut messages = Messages(input.messages.clone());
     for command in &input.commands {
-        run(t, &context, command, &mut commands)?;
+        run(t, &context, command, &mut messages, &mut commands)?;
+    }
+    // Those that no command gave a place. A run that has closed has nothing more to record.
+    for message in &messages.0 {
+        if t.run.is_open() {
+            update::take(t, &context, message)?;
+        }
     }
     Ok(commands)
 }
 
-fn run(t: &mut Transition<'_>, context: &Context<'_>, command: &Command, out: &mut Commands) -> Result<(), Refusal> {
+/// The messages of a completion that no command has named yet.
+struct Messages(Vec<Message>);
+
+impl Messages {
+    fn take(&mut self, id: &str) -> Result<Message, Refusal> {
+        let bad = |why: String| Refusal::new(Cause::BadUpdateWorkflowExecutionMessage, why);
+        if id.is_empty() {
+            return Err(bad("MessageID is not set on ProtocolMessageCommand.".to_owned()));
+        }
+        match self.0.iter().position(|message| message.id == id) {
+            Some(at) => Ok(self.0.remove(at)),
+            None => Err(bad(format!("ProtocolMessageCommand referenced absent message ID {id}"))),
+        }
+    }
+}
+
+fn run(
+    t: &mut Transition<'_>,
+    context: &Context<'_>,
+    command: &Command,
+    messages: &mut Messages,
+    out: &mut Commands,
+) -> Result<(), Refusal> {
     let extras = Extras {
         user_metadata: command.user_metadata.clone(),
         event_group_markers: command.event_group_markers.clone(),
@@ -115,8 +145,9 @@ fn run(t: &mut Transition<'_>, context: &Context<'_>, command: &Command, out: &m
         C::FailWorkflowExecutionCommandAttributes(a) => close::fail(t, context, a, extras),
         C::CancelWorkflowExecutionCommandAttributes(a) => cancel::close(t, context, a, extras),
         C::ContinueAsNewWorkflowExecutionCommandAttributes(a) => continue_as_new::close(t, context, a, extras),
-        C::ProtocolMessageCommandAttributes(_) => {
-            Err(Refusal::new(Cause::BadUpdateWorkflowExecutionMessage, "updates are not supported by this server yet"))
+        C::ProtocolMessageCommandAttributes(a) => {
+            let message = messages.take(&a.message_id)?;
+            update::take(t, context, &message)
         }
         C::ScheduleNexusOperationCommandAttributes(_) | C::RequestCancelNexusOperationCommandAttributes(_) => {
             Err(Refusal::new(Cause::FeatureDisabled, "Nexus operations are disabled"))
