@@ -3,6 +3,7 @@
 //!
 //! Each command has a file of its name. [`run`] starts other programs, [`python`] makes their virtual environment.
 
+mod bench;
 mod ci;
 mod crash;
 mod demo;
@@ -27,6 +28,8 @@ struct Xtask {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Put load on the server, alone or beside Temporal's own and the null server.
+    Bench(bench::Options),
     /// Everything a change must pass: format, lints, docs, house rules, simulation, tests, end-to-end tests.
     Ci(ci::Options),
     /// Index a folder with a real worker, kill the server in the middle, and finish.
@@ -43,6 +46,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let done = match Xtask::parse().command {
+        Command::Bench(options) => bench::run(&options),
         Command::Ci(options) => ci::run(&options),
         Command::Demo(options) => demo::run(&options),
         Command::E2e(options) => e2e::run(&options),
