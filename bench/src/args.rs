@@ -67,6 +67,9 @@ pub(crate) struct Sizes {
     /// Activities of a workflow, or events of a history.
     #[arg(long, short = 'k')]
     pub(crate) steps: Option<u64>,
+    /// history: events that one workflow task adds.
+    #[arg(long, default_value_t = 400)]
+    pub(crate) batch: u64,
     /// Workflows in parallel; tenants: namespaces.
     #[arg(long, short = 'm')]
     pub(crate) workflows: Option<u64>,

@@ -12,15 +12,13 @@ use crate::requests::{Fetched, fetch_history};
 use crate::scenario::context::{Context, finish};
 use crate::worker::behavior::Behavior;
 
-/// Events that one workflow task adds.
-const BATCH: u64 = 400;
-
 pub(crate) async fn run(context: &Context) -> Result<Report> {
     let events = context.sizes.pick(context.sizes.steps, 1_000, 10_000);
+    let batch = context.sizes.batch.max(1);
     let id = context.name("history");
-    let worker = context.worker(&id, Behavior::Markers { total: events, batch: BATCH });
+    let worker = context.worker(&id, Behavior::Markers { total: events, batch });
     let run_id = context.start(&id, "history", &id).await?;
-    let tasks = events.div_ceil(BATCH);
+    let tasks = events.div_ceil(batch);
     if !worker.tally.wait_until(Duration::from_secs(20), |tally| tally.workflow_tasks() >= tasks).await {
         bail!("the history did not grow: {:?}", worker.tally.first_error());
     }

@@ -33,7 +33,7 @@ use crate::{
     Answer, Frontend, Metadata, encode,
     error::{self, About, invalid},
     long_poll,
-    pages::EVENTS_MAX,
+    pages::BATCHES_MAX,
     queries, search_attributes,
     start::unexpected,
     token::{PageToken, TaskToken, Token},
@@ -83,7 +83,7 @@ impl Frontend {
     ) -> Result<PollWorkflowTaskQueueResponse, Status> {
         let fixed = &task.fixed;
         let about = About::run(&fixed.workflow_id, &fixed.run_id);
-        let mut page = self.page(run, tail, task.history_from..task.next_event_id, EVENTS_MAX, &about).await?;
+        let mut page = self.page(run, tail, task.history_from..task.next_event_id, BATCHES_MAX, &about).await?;
         let mut next_page_token = Bytes::new();
         if page.next_event_id < task.next_event_id {
             let (next_event_id, end_event_id) = (page.next_event_id, task.next_event_id);

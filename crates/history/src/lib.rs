@@ -35,6 +35,7 @@ pub use answer::{
 };
 pub use budget::Budget;
 pub use delivery::{Delivery, Line, PollTask};
+pub use events::ReadLimits;
 pub use namespaces::{ChangeError, Namespace, Namespaces, RegisterError};
 pub use shard::{Answered, Ask, Await, Waiting};
 
@@ -148,8 +149,8 @@ impl History {
         self.node.look(view.namespace, &fixed.workflow_id, &fixed.run_id, Some(known)).await
     }
 
-    /// Batches that hold the events `events`, in order, the first cut to begin with `events.start`; up to about
-    /// `bytes_max` bytes, but one at least. `tail` is what the caller has of the newest batches.
+    /// Batches that hold the events `events`, in order, the first and the last cut to them; as many as the limits allow,
+    /// but one at least. `tail` is what the caller has of the newest batches.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -158,9 +159,9 @@ impl History {
         run: RunKey,
         tail: &[Chunk],
         events: Range<i64>,
-        bytes_max: usize,
+        limits: ReadLimits,
     ) -> Result<Vec<Chunk>, Error> {
-        events::read(&self.node, run, tail, events, bytes_max).await
+        events::read(&self.node, run, tail, events, limits).await
     }
 
     /// A page of the runs that a filter finds. The index is a moment behind the commits.

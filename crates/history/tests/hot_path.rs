@@ -22,7 +22,7 @@ use mainspring_engine::{
     input::{ActivityInput, ActivityTarget, CompleteWorkflowTask, Input, Start, WorkflowTaskToken},
     outcome::{Reply, StartedActivity, StartedWorkflowTask},
 };
-use mainspring_history::{Config, Delivered, Delivery, History, Namespace, PollTask};
+use mainspring_history::{Config, Delivered, Delivery, History, Namespace, PollTask, ReadLimits};
 use mainspring_matching::{QueueName, Version};
 use mainspring_rt::{Rt, Timestamp};
 use mainspring_store::{Store, memory::MemoryStore};
@@ -178,7 +178,8 @@ async fn a_workflow_with_one_activity_takes_four_commits() {
     let view = node.history.look(NAMESPACE, "w", "").await.unwrap();
     assert_eq!(view.run.status(), WorkflowExecutionStatus::Completed);
     let next = view.run.execution.next_event_id;
-    let chunks = node.history.read(view.key, &[], 1..next, usize::MAX).await.unwrap();
+    let all = ReadLimits { batches_max: usize::MAX, bytes_max: usize::MAX };
+    let chunks = node.history.read(view.key, &[], 1..next, all).await.unwrap();
     let events = Events::from_chunks(chunks.into_iter().map(|chunk| chunk.bytes).collect()).decode_events().unwrap();
     let ids: Vec<i64> = events.iter().map(|event| event.event_id).collect();
     assert_eq!(ids, (1..next).collect::<Vec<_>>());
