@@ -36,7 +36,7 @@ enum Command {
     Demo(demo::Options),
     /// The end-to-end tests with the SDKs of Python, TypeScript, Go and Java; those without their tools are skipped.
     E2e(e2e::Options),
-    /// Kill the server again and again under load; what follows goes to the crash test's own program.
+    /// Kill the server again and again under load, or take its power; what follows goes to the test's own program.
     Crash(crash::Options),
     /// Run the simulator; `--seed` and `--seeds` say which runs.
     Sim(sim::Options),
