@@ -162,7 +162,8 @@ async fn a_damaged_index_is_built_anew() {
     let (load, _) = live(&folder, None, 300).await;
     goes_on(&folder, &load).await;
     let index = folder.join("data/mainspring.db.visibility");
-    let damages: [(&str, fn(&mut Vec<u8>)); 4] = [
+    type Damage = fn(&mut Vec<u8>);
+    let damages: [(&str, Damage); 4] = [
         ("nothing of it", Vec::clear),
         ("zeros", |bytes| bytes.fill(0)),
         ("a torn header", |bytes| bytes[16..512].fill(0)),
