@@ -76,7 +76,7 @@ pub(crate) async fn sleepers(context: &Context) -> Result<Report> {
     report.add("rss_kib_per_sleeper", meter.rss_growth_mib() * 1024.0 / count as f64);
     let (cpu, began) = (meter.server_cpu(), Instant::now());
     tokio::time::sleep(Duration::from_secs(if sizes.quick { 1 } else { 10 })).await;
-    report.add("idle_cpu_percent", (meter.server_cpu() - cpu) * 100.0 / began.elapsed().as_secs_f64());
+    report.add("cpu_percent_afterwards", (meter.server_cpu() - cpu) * 100.0 / began.elapsed().as_secs_f64());
     probe(context, &mut report).await;
     if worker.tally.closed() > 0 {
         report.blame(1, Some(format!("{} woke too early", worker.tally.closed())));
