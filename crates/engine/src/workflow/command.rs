@@ -120,7 +120,9 @@ fn run(
         event_group_markers: command.event_group_markers.clone(),
         ..Extras::default()
     };
-    let Some(attributes) = command.attributes.clone() else {
+    // Attributes of another command are none: the order of commands was checked by their types.
+    let fitting = command.attributes.clone().filter(|attributes| type_of(attributes) == command.command_type());
+    let Some(attributes) = fitting else {
         return Err(Refusal::new(
             missing_cause(command.command_type()),
             format!("{} is not set.", attributes_name(command.command_type())),
@@ -152,6 +154,30 @@ fn run(
         C::ScheduleNexusOperationCommandAttributes(_) | C::RequestCancelNexusOperationCommandAttributes(_) => {
             Err(Refusal::new(Cause::FeatureDisabled, "Nexus operations are disabled"))
         }
+    }
+}
+
+fn type_of(attributes: &C) -> CommandType {
+    match attributes {
+        C::ScheduleActivityTaskCommandAttributes(_) => CommandType::ScheduleActivityTask,
+        C::RequestCancelActivityTaskCommandAttributes(_) => CommandType::RequestCancelActivityTask,
+        C::StartTimerCommandAttributes(_) => CommandType::StartTimer,
+        C::CancelTimerCommandAttributes(_) => CommandType::CancelTimer,
+        C::RecordMarkerCommandAttributes(_) => CommandType::RecordMarker,
+        C::UpsertWorkflowSearchAttributesCommandAttributes(_) => CommandType::UpsertWorkflowSearchAttributes,
+        C::ModifyWorkflowPropertiesCommandAttributes(_) => CommandType::ModifyWorkflowProperties,
+        C::StartChildWorkflowExecutionCommandAttributes(_) => CommandType::StartChildWorkflowExecution,
+        C::SignalExternalWorkflowExecutionCommandAttributes(_) => CommandType::SignalExternalWorkflowExecution,
+        C::RequestCancelExternalWorkflowExecutionCommandAttributes(_) => {
+            CommandType::RequestCancelExternalWorkflowExecution
+        }
+        C::CompleteWorkflowExecutionCommandAttributes(_) => CommandType::CompleteWorkflowExecution,
+        C::FailWorkflowExecutionCommandAttributes(_) => CommandType::FailWorkflowExecution,
+        C::CancelWorkflowExecutionCommandAttributes(_) => CommandType::CancelWorkflowExecution,
+        C::ContinueAsNewWorkflowExecutionCommandAttributes(_) => CommandType::ContinueAsNewWorkflowExecution,
+        C::ProtocolMessageCommandAttributes(_) => CommandType::ProtocolMessage,
+        C::ScheduleNexusOperationCommandAttributes(_) => CommandType::ScheduleNexusOperation,
+        C::RequestCancelNexusOperationCommandAttributes(_) => CommandType::RequestCancelNexusOperation,
     }
 }
 
