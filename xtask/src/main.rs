@@ -8,6 +8,7 @@ mod ci;
 mod crash;
 mod demo;
 mod e2e;
+mod fuzz;
 mod python;
 mod run;
 mod sim;
@@ -38,6 +39,8 @@ enum Command {
     E2e(e2e::Options),
     /// Kill the server again and again under load, or take its power; what follows goes to the test's own program.
     Crash(crash::Options),
+    /// Throw bytes at decoders; needs `cargo fuzz`.
+    Fuzz(fuzz::Options),
     /// Run the simulator; `--seed` and `--seeds` say which runs.
     Sim(sim::Options),
     /// Check the house rules that no compiler checks.
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
         Command::Demo(options) => demo::run(&options),
         Command::E2e(options) => e2e::run(&options),
         Command::Crash(options) => crash::run(&options),
+        Command::Fuzz(options) => fuzz::run(&options),
         Command::Sim(options) => sim::run(&options),
         Command::Tidy => tidy::run(),
     };
