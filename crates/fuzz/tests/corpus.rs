@@ -77,5 +77,11 @@ fn no_input_panics_or_takes_memory_without_bound() {
             }
         }
     }
+    // As many commands as a megabyte holds, for `RespondWorkflowTaskCompleted`, the 17th method.
+    let many = [&[16][..], &[0x12, 0].repeat(1 << 19)].concat();
+    let before = ALLOCATED.current_usage();
+    ALLOCATED.reset_peak_usage();
+    mainspring_fuzz::run("calls", &many);
+    assert!(ALLOCATED.peak_usage() - before < 16 << 20, "it is refused before it is decoded");
     assert!(failed.is_empty(), "{}", failed.join("\n"));
 }
