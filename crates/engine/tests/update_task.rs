@@ -374,3 +374,14 @@ fn an_undelivered_task_brings_the_same_updates() {
     assert_eq!(brought(&w.poll("w")), "u@5");
     w.check("w", "1 Started 2 S 3 B 4 C");
 }
+
+/// A refused completion tells the callers of the updates that it was about; others go out with the next attempt.
+#[test]
+fn a_refused_completion_keeps_the_updates_that_came_meanwhile() {
+    let (mut w, task) = asked();
+    w.update("w", "v").unwrap();
+    let completed = w.complete_with("w", &task, vec![activity("")], |_| {}).unwrap();
+    assert!(completed.refused.is_some());
+    assert!(w.ended().starts_with("u aborted"));
+    assert_eq!(brought(&w.poll("w")), "v@8");
+}

@@ -230,13 +230,17 @@ pub(crate) fn abort_at_close(t: &mut Transition<'_>, goes_on: bool) {
     abort_all(t, &why);
 }
 
-/// The worker's completion was refused: whoever waits for an update shall hear of it.
+/// The worker's completion was refused: whoever waits for an update that the worker had shall hear of it.
 pub(crate) fn abort_refused(t: &mut Transition<'_>) {
-    abort_all(t, &Rejected::NotReady(TASK_FAILED));
+    abort(t, &Rejected::NotReady(TASK_FAILED), Admitted::is_sent);
 }
 
 fn abort_all(t: &mut Transition<'_>, why: &Rejected) {
-    for id in ids(t.run, |_| true) {
+    abort(t, why, |_| true);
+}
+
+fn abort(t: &mut Transition<'_>, why: &Rejected, which: impl Fn(&Admitted) -> bool) {
+    for id in ids(t.run, which) {
         end(t, &id, UpdateEnd::Aborted(why.clone()));
     }
 }
