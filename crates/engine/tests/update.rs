@@ -296,6 +296,21 @@ fn a_close_ends_updates() {
     assert_eq!((info.r#type.as_str(), info.non_retryable), ("AcceptedUpdateCompletedWorkflow", true));
 }
 
+/// A no is a no, be it that the workflow ends with it; a yes without a place comes after the end.
+#[test]
+fn a_rejection_counts_when_the_run_closes() {
+    let mut w = world();
+    w.start_idle("w");
+    w.update("w", "no").unwrap();
+    w.update("w", "yes").unwrap();
+    let task = w.poll("w");
+    let messages = vec![accept(&task, "yes"), reject("no")];
+    let completed = w.complete_with("w", &task, vec![complete()], |input| input.messages = messages).unwrap();
+    assert_eq!(completed.refused, None);
+    assert_eq!(w.ended(), "no: no, yes aborted: workflow update was aborted by closing workflow");
+    w.check("w", "1 Started 2 S 3 B 4 C 5 S 6 B 7 C 8 Completed");
+}
+
 /// A run that goes on in another one tells its callers to ask again.
 #[test]
 fn an_update_is_for_the_run_that_follows() {
@@ -417,6 +432,24 @@ fn updates_under_way_are_bounded_in_bytes() {
     w.update_with("w", "one", large).unwrap();
     assert!(matches!(w.update_with("w", "two", large), Err(Rejected::UpdatesInFlight { .. })));
     w.update("w", "small").unwrap();
+}
+
+/// A close that is tried again keeps updates out, as it does signals (trace 2); one that is there is carried along.
+#[test]
+fn updates_wait_while_a_close_is_tried_again() {
+    let mut w = world();
+    w.start("w");
+    let task = w.poll("w");
+    w.update("w", "early").unwrap();
+    w.signal("w", "").unwrap();
+    w.complete_with("w", &task, vec![complete()], |_| {}).unwrap();
+    assert_eq!(w.ended(), "");
+    let task = w.poll("w");
+    assert_eq!(brought(&task), "early@6");
+    assert!(matches!(w.update("w", "late"), Err(Rejected::Closing)));
+    w.say("w", &task, vec![reject("early")], vec![complete()]);
+    assert_eq!(w.ended(), "early: no");
+    w.check("w", "1 Started 2 S 3 B 4 F(UNHANDLED_COMMAND) 5 Signaled 6 S 7 B 8 C 9 Completed");
 }
 
 /// A worker that fails its tasks cannot take updates: after the third time callers are told so.

@@ -81,6 +81,12 @@ pub(crate) fn run_all(t: &mut Transition<'_>, input: &CompleteWorkflowTask) -> R
     let mut commands = Commands::default();
     let mut messages = Messages(input.messages.clone());
     for command in &input.commands {
+        if is_close(command.command_type()) {
+            // A no is a no, be it that the workflow ends with it.
+            for rejection in messages.take_rejections() {
+                update::take(t, &context, &rejection)?;
+            }
+        }
         run(t, &context, command, &mut messages, &mut commands)?;
     }
     // Those that no command gave a place. A run that has closed has nothing more to record.
@@ -105,6 +111,10 @@ impl Messages {
             Some(at) => Ok(self.0.remove(at)),
             None => Err(bad(format!("ProtocolMessageCommand referenced absent message ID {id}"))),
         }
+    }
+
+    fn take_rejections(&mut self) -> Vec<Message> {
+        self.0.extract_if(.., |message| update::is_rejection(message)).collect()
     }
 }
 

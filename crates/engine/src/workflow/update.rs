@@ -269,13 +269,18 @@ pub(crate) fn leaves_no_trace(run: &Run, task: &WorkflowTask, input: &CompleteWo
         && input.commands.is_empty()
         && !input.force_new_task
         && shown <= allowed
-        && input.messages.iter().all(|message| is_rejection(run, message))
+        && input.messages.iter().all(|message| rejects_sent(run, message))
 }
 
-fn is_rejection(run: &Run, message: &Message) -> bool {
+/// The message says no to an update that the worker has.
+fn rejects_sent(run: &Run, message: &Message) -> bool {
+    is_rejection(message) && find(run, &message.protocol_instance_id).is_some_and(|admitted| admitted.is_sent())
+}
+
+/// The message says no. That leaves no event, so it has no place among the commands.
+pub(crate) fn is_rejection(message: &Message) -> bool {
     let body = message.body.as_ref().map(|body| body.type_url.as_str()).unwrap_or_default();
     body.rsplit('/').next() == Some(Rejection::full_name().as_str())
-        && find(run, &message.protocol_instance_id).is_some_and(|admitted| admitted.is_sent())
 }
 
 /// So many that the workflow should go on in a new run.
