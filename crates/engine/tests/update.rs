@@ -327,6 +327,23 @@ fn an_update_is_for_the_run_that_follows() {
     assert_eq!(brought(&w.poll("w")), "unsent@2");
 }
 
+/// From outside the run is ended with its updates, be their task waiting or running.
+#[test]
+fn a_termination_ends_updates() {
+    let mut w = world();
+    w.start_idle("w");
+    w.update("w", "u").unwrap();
+    w.terminate("w").unwrap();
+    w.check("w", "1 Started 2 S 3 B 4 C 5 Terminated");
+    assert_eq!(w.ended(), "u aborted: workflow update was aborted by closing workflow");
+    w.start_idle("w");
+    w.update("w", "u").unwrap();
+    w.poll("w");
+    w.terminate("w").unwrap();
+    w.check("w", "1 Started 2 S 3 B 4 C 5 S 6 B 7 F(FORCE_CLOSE_COMMAND) 8 Terminated");
+    assert_eq!(w.ended(), "u aborted: workflow update was aborted by closing workflow");
+}
+
 /// The same id is the same update: under way, accepted, completed, and when the run has closed.
 #[test]
 fn an_update_is_known_by_its_id() {

@@ -282,6 +282,25 @@ fn an_update_that_is_not_answered_after_a_heartbeat_is_rejected() {
     assert!(w.ended().starts_with("u: Workflow Update is rejected"));
 }
 
+/// The run's time ends while the task waits or runs: one that no worker has taken leaves no trace.
+#[test]
+fn the_run_times_out_meanwhile() {
+    for runs in [false, true] {
+        let mut w = world();
+        w.start_with("w", |s| s.run_timeout = Duration::from_secs(30));
+        w.work("w", vec![]);
+        w.seconds(25);
+        w.update("w", "u").unwrap();
+        if runs {
+            w.poll("w");
+        }
+        w.seconds(5);
+        let task = if runs { "5 S 6 B 7 F(FORCE_CLOSE_COMMAND) 8" } else { "5" };
+        w.check("w", &format!("1 Started 2 S 3 B 4 C {task} TimedOut(RETRY_POLICY_NOT_SET)"));
+        assert_eq!(w.ended(), "u aborted: workflow update was aborted by closing workflow");
+    }
+}
+
 /// Trace 20: an update does not wait for a delayed start. Rejected, it leaves the run as it was.
 #[test]
 fn a_rejected_update_leaves_a_delay_as_it_is() {

@@ -443,12 +443,16 @@ pub(crate) fn close_failed(t: &mut Transition<'_>, failed: &Failed) {
     }));
 }
 
-/// Ends a started task because the run is about to be closed from outside.
+/// Ends a started task because the run is about to be closed from outside. A speculative one that no worker has taken
+/// leaves no trace.
 pub(crate) fn force_close(t: &mut Transition<'_>) {
-    if !t.run.has_started_task() {
-        return;
+    let Some(task) = &t.run.execution.task else { return };
+    if task.is_started() {
+        close_failed(t, &forced());
+    } else if task.speculative {
+        t.run.execution.task = None;
+        t.mark_dirty();
     }
-    close_failed(t, &forced());
 }
 
 /// After a failure: the next attempt. On a sticky queue the first failure only ends the stickiness.
