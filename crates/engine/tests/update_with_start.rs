@@ -3,7 +3,7 @@
 mod world;
 
 use mainspring_api::v1::enums::{WorkflowIdConflictPolicy as Conflict, WorkflowIdReusePolicy as Reuse};
-use mainspring_engine::Rejected;
+use mainspring_engine::{Input, Rejected};
 use world::{commands::*, updates::*, world};
 
 /// A new run's first workflow task brings the update, and accepts it at once.
@@ -104,4 +104,18 @@ fn a_refused_update_refuses_both() {
     w.update("w", "one").unwrap();
     let refused = w.update_with_start("w", "two", |s| s.conflict_policy = Conflict::UseExisting);
     assert!(matches!(refused, Err(Rejected::UpdatesInFlight { max: 1 })), "{refused:?}");
+}
+
+/// What a deleted run knew is as good as gone.
+#[test]
+fn a_deleted_run_serves_no_more() {
+    let mut w = world();
+    let run_id = w.start("w").run_id;
+    w.update("w", "u").unwrap();
+    let task = w.poll("w");
+    w.say("w", &task, vec![accept(&task, "u"), respond("u")], vec![complete()]);
+    w.input("w", Input::Delete { run_id }).unwrap();
+    let new = w.update_with_start("w", "u", |_| {}).unwrap();
+    assert!(new.started);
+    assert_eq!(brought(&w.poll("w")), "u@2");
 }

@@ -54,9 +54,9 @@ pub(crate) fn admit(t: &mut Transition<'_>, input: &AdmitUpdate) -> Result<(), R
     Ok(())
 }
 
-/// The run has an update of that id, under way or done.
+/// The run has an update of that id, under way or done. A run that is to be deleted is as good as gone.
 pub(crate) fn is_known(run: &Run, id: &str) -> bool {
-    run.updates.contains_key(id) || find(run, id).is_some()
+    !run.execution.delete_requested && (run.updates.contains_key(id) || find(run, id).is_some())
 }
 
 fn find<'r>(run: &'r Run, id: &str) -> Option<&'r Arc<Admitted>> {

@@ -109,7 +109,8 @@ impl<A, R> Shard<A, R> {
                 }
             }
         }
-        let Some(run) = self.chains.run(key) else {
+        // One that is to be deleted is as good as gone.
+        let Some(run) = self.chains.run(key).filter(|run| !run.execution.delete_requested) else {
             let after = self.chains.get(key).seq;
             return self.answer(after, answer, Err(Error::Rejected(Rejected::NotFound)));
         };
