@@ -100,6 +100,11 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// The answer's bytes, for a look: a task in it is not sent by that.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
     /// The answer's bytes, to be called when they go out: from here on only timeouts bring back a task in it.
     pub fn into_sent(self) -> Bytes {
         if let Some(delivery) = self.delivery {

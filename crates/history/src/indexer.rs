@@ -23,8 +23,6 @@ use crate::{
     shard::Event,
 };
 
-/// Changes that wait for the index; more are left to be read again later.
-const WAITING_MAX: usize = 20_000;
 /// Changes of one batch.
 const BATCH_MAX: usize = 2_000;
 /// Time between batches: what changes twice in it is written once.
@@ -48,6 +46,7 @@ pub(crate) struct Entry {
 pub(crate) struct Indexer {
     entries: mpsc::UnboundedSender<Entry>,
     waiting: Arc<AtomicUsize>,
+    waiting_max: usize,
     readers: Vec<Arc<Mutex<Reader>>>,
     next_reader: AtomicUsize,
     /// Shards whose runs are not all in it.
@@ -64,7 +63,7 @@ pub(crate) struct Feed {
 impl Indexer {
     /// # Errors
     /// When the index cannot be read.
-    pub(crate) fn new(index: Index) -> Result<(Indexer, Feed), Error> {
+    pub(crate) fn new(index: Index, shards: u16, waiting_max: usize) -> Result<(Indexer, Feed), Error> {
         let (entries, receiver) = mpsc::unbounded_channel();
         let mut readers = Vec::new();
         for _ in 0..READERS {
@@ -75,9 +74,10 @@ impl Indexer {
         let indexer = Indexer {
             entries,
             waiting: Arc::default(),
+            waiting_max,
             readers,
             next_reader: AtomicUsize::new(0),
-            unfilled: AtomicUsize::new(usize::from(SHARDS)),
+            unfilled: AtomicUsize::new(usize::from(shards)),
             lost: AtomicBool::new(lost),
         };
         Ok((indexer, Feed { index, entries: receiver }))
@@ -90,7 +90,7 @@ impl Indexer {
 
     /// Queues a change. False when too many wait.
     pub(crate) fn tell(&self, entry: Entry) -> bool {
-        if self.waiting.load(Ordering::Relaxed) >= WAITING_MAX {
+        if self.waiting.load(Ordering::Relaxed) >= self.waiting_max {
             return false;
         }
         self.waiting.fetch_add(1, Ordering::Relaxed);

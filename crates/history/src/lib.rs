@@ -24,9 +24,9 @@ use mainspring_engine::{
     limits::Limits,
     outcome::Chunk,
 };
-use mainspring_matching::Matching;
+use mainspring_matching::{Limits as MatchingLimits, Matching};
 use mainspring_rt::Rt;
-use mainspring_store::{Error as StoreError, Store};
+use mainspring_store::{Error as StoreError, SHARDS, Store};
 use mainspring_visibility::{Count, Error as IndexError, Filter, Index, Page};
 use tokio::sync::watch;
 
@@ -50,6 +50,26 @@ pub struct Config {
     pub limits: Limits,
     /// Bytes of executions kept in memory, about.
     pub cache_bytes_max: usize,
+    pub tuning: Tuning,
+}
+
+/// Sizes that only tests and the simulator change.
+#[derive(Clone, Debug)]
+pub struct Tuning {
+    /// Shards of the node: a constant of the data format wherever data is kept.
+    pub shards: u16,
+    /// Calls that wait in one shard; more are refused.
+    pub mailbox_max: usize,
+    /// Changes that wait for the visibility index; more are left to be read again later.
+    pub index_waiting_max: usize,
+    /// Those of the task queues.
+    pub matching: MatchingLimits,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Tuning { shards: SHARDS, mailbox_max: 4_096, index_waiting_max: 20_000, matching: MatchingLimits::default() }
+    }
 }
 
 /// All shards of a node. Cheap to clone.
@@ -192,6 +212,16 @@ impl History {
     /// [`Error::Busy`] when too many wait already.
     pub async fn poll(&self, poll: PollTask) -> Result<Option<Delivery>, Error> {
         delivery::poll(&self.node, poll).await
+    }
+
+    /// Bytes of executions in memory, by estimate.
+    pub fn cache_bytes(&self) -> usize {
+        self.node.budget.used()
+    }
+
+    /// Has every shard forget what need not be in memory, for tests and the simulator.
+    pub fn evict_all(&self) {
+        self.node.evict_all();
     }
 
     /// Sends the pollers home, refuses what comes, and waits until all that was taken is durable.

@@ -22,7 +22,7 @@ use mainspring_engine::{
     input::{ActivityInput, ActivityTarget, CompleteWorkflowTask, Input, Start, WorkflowTaskToken},
     outcome::{Reply, StartedActivity, StartedWorkflowTask},
 };
-use mainspring_history::{Config, Delivered, Delivery, History, Namespace, PollTask, ReadLimits};
+use mainspring_history::{Config, Delivered, Delivery, History, Namespace, PollTask, ReadLimits, Tuning};
 use mainspring_matching::{QueueName, Version};
 use mainspring_rt::{Rt, Timestamp};
 use mainspring_store::{Store, memory::MemoryStore};
@@ -45,6 +45,7 @@ async fn node() -> Node {
         index: Index::memory().unwrap(),
         limits: Limits::default(),
         cache_bytes_max: 64 << 20,
+        tuning: Tuning::default(),
     };
     let history = History::open(config).await.unwrap();
     let namespace = Namespace {
