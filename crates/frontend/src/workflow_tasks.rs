@@ -65,10 +65,13 @@ impl Frontend {
         };
         let response = match delivery.task() {
             Delivered::Workflow { task, run, tail, queries } => {
-                self.workflow_task(task, *run, tail, queries.clone()).await?
+                self.workflow_task(task, *run, tail, queries.clone()).await
             }
-            Delivered::Query(task) => self.query_task(&namespace, task).await?,
-            Delivered::Activity { .. } => return Err(Status::internal("an activity task on a workflow task queue")),
+            Delivered::Query(task) => self.query_task(&namespace, task).await,
+            Delivered::Activity { .. } => Err(Status::internal("an activity task on a workflow task queue")),
+        };
+        let Some(response) = long_poll::unless_gone(response)? else {
+            return Ok(Answer { bytes: Bytes::new(), delivery: None });
         };
         Ok(Answer { bytes: encode(&response), delivery: Some(delivery) })
     }

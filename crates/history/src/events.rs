@@ -3,8 +3,15 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use mainspring_api::history::{count_events, first_events, skip_events};
-use mainspring_engine::outcome::Chunk;
+use mainspring_api::{
+    history::{count_events, first_events, skip_events},
+    v1::enums::WorkflowExecutionStatus,
+};
+use mainspring_engine::{
+    outcome::{Chunk, Rejected},
+    state::Execution,
+};
+use mainspring_rt::Timestamp;
 use mainspring_store::{Error as StoreError, Scan, ShardId, Table, keys, record};
 
 use crate::{
@@ -54,12 +61,25 @@ pub(crate) async fn read(
         ),
     ];
     let pages = node.store.scan_all(scans).await.map_err(store_error)?;
-    let mut chunks = Vec::new();
+    let mut chunks: Vec<Chunk> = Vec::new();
     for (key, value) in pages.into_iter().flat_map(|page| page.rows) {
         let bytes = record::unseal(&key, value).map_err(store_error)?;
         chunks.push(chunk(&key, bytes).map_err(store_error)?);
     }
+    if chunks.first().is_none_or(|first| first.first_event_id > events.start) && is_gone(node, run).await? {
+        return Err(Error::Rejected(Rejected::NotFound));
+    }
     Ok(limited(chunks.into_iter(), &events, limits))
+}
+
+/// Whether retention has taken the run, or is about to: its rows go while somebody still reads them.
+async fn is_gone(node: &Node, run: RunKey) -> Result<bool, Error> {
+    let key = keys::execution(ShardId(run.shard), run.run);
+    let row = node.store.get(Table::State, key.clone()).await.map_err(store_error)?;
+    let Some(row) = row else { return Ok(true) };
+    let execution: Execution = record::open(&key, row).map_err(store_error)?;
+    let closed = !matches!(execution.status(), WorkflowExecutionStatus::Running | WorkflowExecutionStatus::Paused);
+    Ok(closed && Timestamp::from_nanos(execution.wake_at) <= node.rt.now())
 }
 
 fn chunk(key: &[u8], bytes: Bytes) -> Result<Chunk, StoreError> {
