@@ -52,7 +52,10 @@ pub(crate) fn apply(run: &mut Run, event: &HistoryEvent, touched: &mut BTreeSet<
         A::WorkflowExecutionCancelRequestedEventAttributes(_) => run.execution.cancel_requested = true,
         A::WorkflowExecutionSignaledEventAttributes(a) => {
             run.execution.signal_count += 1;
-            if !a.request_id.is_empty() {
+            let named = !a.request_id.is_empty();
+            #[cfg(planted)]
+            let named = named && !mainspring_rt::planted::is(7);
+            if named {
                 Arc::make_mut(&mut run.signal_requests).insert(a.request_id.clone());
                 touched.insert(ItemKey::SignalRequest(a.request_id.clone()));
             }

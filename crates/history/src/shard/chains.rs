@@ -215,6 +215,8 @@ impl<A, R> Chains<A, R> {
 
     /// A chain with a batch in flight, or with someone who watches it or waits, stays.
     pub(super) fn forget_if_idle(&mut self, key: &ChainKey, durable: u64) {
+        #[cfg(planted)]
+        let durable = if mainspring_rt::planted::is(9) { u64::MAX } else { durable };
         if let Some(Place::Ready(entry)) = self.places.get(key)
             && entry.seq <= durable
             && entry.watchers.is_empty()

@@ -113,6 +113,8 @@ impl<A, R> Shard<A, R> {
         let result = result.map(|reply| Answered::Reply(Box::new(self.answered(key, reply))));
         // When the shard just broke down nothing of this step is written: the refusal may leave at once.
         let after = if self.broken.is_some() && result.is_err() { 0 } else { self.chains.get(key).seq };
+        #[cfg(planted)]
+        let after = if mainspring_rt::planted::is(3) && result.is_err() { 0 } else { after };
         self.answer(after, to, result);
     }
 
