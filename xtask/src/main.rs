@@ -48,6 +48,9 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    if let Some(code) = sim::as_rustc() {
+        return code;
+    }
     let done = match Xtask::parse().command {
         Command::Bench(options) => bench::run(&options),
         Command::Ci(options) => ci::run(&options),
