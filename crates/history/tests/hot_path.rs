@@ -213,7 +213,11 @@ async fn a_run_that_goes_while_it_is_read_is_not_found() {
     let view = node.history.look(NAMESPACE, "w", "").await.unwrap();
     node.history.call(NAMESPACE, "w", Input::Delete { run_id: String::new() }).await.unwrap();
     let end = loop {
-        match node.history.read(view.key, &[], 1..2, usize::MAX).await {
+        match node
+            .history
+            .read(view.key, &[], 1..2, ReadLimits { batches_max: usize::MAX, bytes_max: usize::MAX })
+            .await
+        {
             Ok(chunks) if !chunks.is_empty() => tokio::task::yield_now().await,
             end => break end,
         }
