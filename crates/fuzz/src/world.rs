@@ -144,6 +144,7 @@ async fn open(rt: &Rt) -> (Frontend, History) {
         index: Index::memory().expect("memory"),
         limits: limits.clone(),
         cache_bytes_max: 1 << 20,
+        tuning: mainspring_history::Tuning::default(),
     })
     .await
     .expect("an empty store");
