@@ -13,9 +13,13 @@ use mainspring_api::v1::{
     failure::Failure,
     history::HistoryEvent,
     sdk::UserMetadata,
-    update,
 };
 use mainspring_rt::Timestamp;
+
+mod update;
+
+pub(crate) use update::update_id;
+pub use update::{Admitted, Update};
 
 /// A number that stands for a run in keys; rises within a shard.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -477,41 +481,6 @@ pub struct AttachedRequest {
     /// The event that says so; [`crate::buffer::BUFFERED`] while that is held back.
     #[prost(int64, tag = "2")]
     pub event_id: i64,
-}
-
-/// An update that the workflow accepted.
-#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
-pub struct Update {
-    #[prost(int64, tag = "1")]
-    pub accepted_event_id: i64,
-    /// 0 while its handler runs.
-    #[prost(int64, tag = "2")]
-    pub completed_event_id: i64,
-}
-
-/// An update that no worker has answered yet.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Admitted {
-    pub request: update::Request,
-    /// The workflow task that it went out with, by its started event's id; 0 when it is to go out with the next.
-    pub sent_with: i64,
-}
-
-impl Admitted {
-    /// A worker has it.
-    pub fn is_sent(&self) -> bool {
-        self.sent_with != 0
-    }
-
-    /// What names it among the updates of its run.
-    pub fn update_id(&self) -> &str {
-        update_id(&self.request)
-    }
-}
-
-/// The id of an update; the frontend has seen to it that there is one.
-pub(crate) fn update_id(request: &update::Request) -> &str {
-    request.meta.as_ref().map(|meta| meta.update_id.as_str()).unwrap_or_default()
 }
 
 /// Names one stored item of a run.
