@@ -101,23 +101,24 @@ fn power_may_go_at_any_call_of_the_first_start() {
 /// acknowledged is there on a disk that works again.
 #[tokio::test]
 async fn a_failing_disk_ends_the_server_and_loses_nothing() {
+    // So late that clients have been answered: each asks for no more before that.
     let failures = [
         (
             "a full disk",
-            Failing { call: Call::Write, suffix: "mainspring.db-wal", errno: 28, after: 400 },
+            Failing { call: Call::Write, suffix: "mainspring.db-wal", errno: 28, after: 1200 },
             "disk is full",
         ),
         (
             "a failed write",
-            Failing { call: Call::Write, suffix: "mainspring.db-wal", errno: 5, after: 300 },
+            Failing { call: Call::Write, suffix: "mainspring.db-wal", errno: 5, after: 1000 },
             "storage failed",
         ),
         (
             "a failed sync",
-            Failing { call: Call::Sync, suffix: "mainspring.db-wal", errno: 5, after: 30 },
+            Failing { call: Call::Sync, suffix: "mainspring.db-wal", errno: 5, after: 80 },
             "storage failed",
         ),
-        ("a failed record", Failing { call: Call::Sync, suffix: ".acked", errno: 5, after: 4 }, "storage failed"),
+        ("a failed record", Failing { call: Call::Sync, suffix: ".acked", errno: 5, after: 6 }, "storage failed"),
     ];
     for (what, failing, said) in failures {
         let (_scratch, folder) = scratch();
