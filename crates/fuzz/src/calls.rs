@@ -8,6 +8,9 @@ use crate::world;
 pub(crate) const METHODS: &[&str] = &[
     "StartWorkflowExecution",
     "SignalWithStartWorkflowExecution",
+    "UpdateWorkflowExecution",
+    "PollWorkflowExecutionUpdate",
+    "ExecuteMultiOperation",
     "SignalWorkflowExecution",
     "RequestCancelWorkflowExecution",
     "TerminateWorkflowExecution",
