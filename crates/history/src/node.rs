@@ -268,7 +268,7 @@ impl Node {
                     self.post(shard.0, Event::NotIndexed(vec![(run, version)]));
                 }
             }
-            Action::Refilled => self.indexer.refilled(),
+            Action::Refilled => self.indexer.refilled(shard.0),
             Action::Fatal(error) => {
                 tracing::error!(%error, "the storage failed: the server has to stop");
                 self.failed.send_replace(Some(error.to_string()));
