@@ -394,6 +394,21 @@ fn an_undelivered_task_brings_the_same_updates() {
     w.check("w", "1 Started 2 S 3 B 4 C");
 }
 
+/// The server's memory was lost while the worker had the update, and its caller asked again: the answer to the first
+/// asking is refused, and the update goes out once more.
+#[test]
+fn an_update_that_was_asked_again_goes_out_again() {
+    let (mut w, task) = asked();
+    w.forget("w");
+    w.update("w", "u").unwrap();
+    let refused = w.say_with("w", &task, vec![accept(&task, "u")], vec![], |_| {}).unwrap().refused.unwrap();
+    assert!(refused.message.ends_with("received *update.Acceptance message while in state Admitted"), "{refused:?}");
+    assert_eq!(w.ended(), "");
+    let task = w.poll("w");
+    assert_eq!(brought(&task), "u@8");
+    w.say("w", &task, vec![accept(&task, "u")], vec![]);
+}
+
 /// A refused completion tells the callers of the updates that it was about; others go out with the next attempt.
 #[test]
 fn a_refused_completion_keeps_the_updates_that_came_meanwhile() {
