@@ -1,5 +1,7 @@
 //! Races that the simulator found, each as a short story of one shard and what its shell does.
 
+mod updates;
+
 use std::{collections::VecDeque, time::Duration};
 
 use futures_util::FutureExt;
@@ -34,6 +36,8 @@ struct Story {
     now: Timestamp,
     /// So many reads fail from now on.
     reads_fail: u32,
+    /// The store takes its time: what it would have said of each commit.
+    held: Option<Vec<Event<u32, u32>>>,
     answers: Vec<(u32, Result<Answered, Error>)>,
     delivered: Vec<Delivered>,
 }
@@ -53,6 +57,7 @@ impl Story {
             store: MemoryStore::automatic(),
             now: Timestamp::from_millis(1_000_000),
             reads_fail: 0,
+            held: None,
             answers: Vec::new(),
             delivered: Vec::new(),
         };
@@ -77,7 +82,11 @@ impl Story {
             Action::Claim => events.extend(self.store.claim(SHARD).now_or_never().map(Event::Claimed)),
             Action::Commit { claim, seq, ops } => {
                 self.store.commit(claim, seq, ops, Box::new(|result| assert_eq!(result, Ok(()))));
-                events.push_back(Event::Committed { epoch: claim.epoch, seq, result: Ok(()) });
+                let committed = Event::Committed { epoch: claim.epoch, seq, result: Ok(()) };
+                match &mut self.held {
+                    Some(held) => held.push(committed),
+                    None => events.push_back(committed),
+                }
             }
             Action::Read { ticket, .. } if self.reads_fail > 0 => {
                 self.reads_fail -= 1;
