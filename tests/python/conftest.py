@@ -14,7 +14,7 @@ from temporalio.client import Client
 
 from server import NAMESPACE, OTHER_NAMESPACE, Server
 
-pytest.register_assert_rewrite("support", "wire")
+pytest.register_assert_rewrite("support", "update_wire", "wire")
 
 _SERVER = pytest.StashKey[Server]()
 

@@ -309,6 +309,55 @@ class FailWithCause:
             raise ApplicationError("the outcome", type="Outer") from inner
 
 
+@workflow.defn
+class Account:
+    """A balance that updates change, until a signal closes it."""
+
+    def __init__(self) -> None:
+        self._balance = 0
+        self._opened = False
+        self._closed = False
+
+    @workflow.run
+    async def run(self) -> int:
+        await workflow.wait_condition(lambda: self._closed)
+        return self._balance
+
+    @workflow.update
+    def deposit(self, amount: int) -> int:
+        self._balance += amount
+        return self._balance
+
+    @deposit.validator
+    def check(self, amount: int) -> None:
+        if amount < 0:
+            raise ValueError(f"not {amount}")
+
+    @workflow.update
+    async def deposit_after_activity(self, amount: int) -> int:
+        """Deposits one more than `amount`."""
+        deposited = await quick("add_one", amount)
+        self._balance += deposited
+        return self._balance
+
+    @workflow.update
+    async def deposit_when_open(self, amount: int) -> int:
+        await workflow.wait_condition(lambda: self._opened)
+        return self.deposit(amount)
+
+    @workflow.update
+    def withdraw(self, amount: int) -> int:
+        raise ApplicationError("not enough", amount, type="Poor")
+
+    @workflow.signal
+    def open(self) -> None:
+        self._opened = True
+
+    @workflow.signal
+    def close(self) -> None:
+        self._closed = True
+
+
 @workflow.defn(name="Fixable")
 class Broken:
     """A bug: an exception that is not Temporal's fails the workflow task, not the workflow."""
@@ -331,5 +380,5 @@ class Fixed:
 ALL = [
     *[Hello, Echo, EchoThroughActivity, CountUp, FanOut, CallActivity, CancelActivity, Sleep, SleepAll, CancelTimer],
     *[WaitForever, Collect, CollectDuringTask, SendSignals, Parent, ParentOfMany, ParentThatSignals, ParentThatLeaves],
-    *[Fail, FailWithCause],
+    *[Fail, FailWithCause, Account],
 ]
