@@ -21,7 +21,7 @@ const searchAttribute = "E2eKeyword"
 func register(w worker.Registry) {
 	for _, each := range []any{
 		AddInTurn, AddAtOnce, CallActivity, CancelActivity, Timer, Collect, WaitForever, CountDown, Echo, Fail,
-		Parent, ParentThatLeaves, Remember, InSession,
+		Parent, ParentThatLeaves, Remember, InSession, Account,
 	} {
 		w.RegisterWorkflow(each)
 	}
@@ -111,6 +111,29 @@ func Collect(ctx workflow.Context) ([]string, error) {
 		selector.Select(ctx)
 	}
 	return values, nil
+}
+
+// Account has a balance that "deposit" updates change, of one more than they say; a "close" signal ends it.
+func Account(ctx workflow.Context) (int, error) {
+	balance := 0
+	deposit := func(ctx workflow.Context, amount int) (int, error) {
+		var deposited int
+		err := workflow.ExecuteActivity(quick(ctx), AddOne, amount).Get(ctx, &deposited)
+		balance += deposited
+		return balance, err
+	}
+	validate := func(amount int) error {
+		if amount < 0 {
+			return temporal.NewApplicationError("no debts", "Negative")
+		}
+		return nil
+	}
+	options := workflow.UpdateHandlerOptions{Validator: validate}
+	if err := workflow.SetUpdateHandlerWithOptions(ctx, "deposit", deposit, options); err != nil {
+		return 0, err
+	}
+	workflow.GetSignalChannel(ctx, "close").Receive(ctx, nil)
+	return balance, nil
 }
 
 // WaitForever ends only by cancellation or termination; cleans up with an activity when cancelled.

@@ -40,6 +40,61 @@ func TestSignalsAndQuery(t *testing.T) {
 	require.Equal(t, []string{"a", "b", "c"}, query())
 }
 
+// Updates are done by the workflow's code, activities included; what a validator refuses leaves no event.
+func TestUpdates(t *testing.T) {
+	f := newFixture(t)
+	run := f.start(Account)
+	deposit := func(amount int) (int, error) {
+		handle, err := f.UpdateWorkflow(f.ctx, client.UpdateWorkflowOptions{
+			WorkflowID:   run.GetID(),
+			UpdateName:   "deposit",
+			Args:         []any{amount},
+			WaitForStage: client.WorkflowUpdateStageAccepted,
+		})
+		require.NoError(t, err)
+		var balance int
+		err = handle.Get(f.ctx, &balance)
+		return balance, err
+	}
+	balance, err := deposit(1)
+	require.NoError(t, err)
+	require.Equal(t, 2, balance)
+	events := len(f.history(run))
+	var refused *temporal.ApplicationError
+	_, err = deposit(-1)
+	require.ErrorAs(t, err, &refused)
+	require.Equal(t, "Negative", refused.Type())
+	require.Len(t, f.history(run), events)
+	balance, err = deposit(2)
+	require.NoError(t, err)
+	require.Equal(t, 5, balance)
+	f.signal(run, "close", nil)
+	require.Equal(t, 5, result[int](f, run))
+	require.Equal(t, 2, count(f.history(run), enumspb.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_COMPLETED))
+}
+
+// An update may come with the start of its workflow, and finds the workflow when it comes again.
+func TestUpdateWithStart(t *testing.T) {
+	f := newFixture(t)
+	options := f.options()
+	options.WorkflowIDConflictPolicy = enumspb.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING
+	var balance int
+	for _, amount := range []int{1, 2} {
+		handle, err := f.UpdateWithStartWorkflow(f.ctx, client.UpdateWithStartWorkflowOptions{
+			StartWorkflowOperation: f.NewWithStartWorkflowOperation(options, Account),
+			UpdateOptions: client.UpdateWorkflowOptions{
+				WorkflowID:   options.ID,
+				UpdateName:   "deposit",
+				Args:         []any{amount},
+				WaitForStage: client.WorkflowUpdateStageCompleted,
+			},
+		})
+		require.NoError(t, err)
+		require.NoError(t, handle.Get(f.ctx, &balance))
+	}
+	require.Equal(t, 5, balance)
+}
+
 // A query that the workflow does not know is refused with the names of those it knows.
 func TestUnknownQueryIsRefused(t *testing.T) {
 	f := newFixture(t)

@@ -3,11 +3,11 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 
-import { QueryNotRegisteredError, WorkflowFailedError } from '@temporalio/client';
+import { QueryNotRegisteredError, WorkflowFailedError, WorkflowUpdateFailedError } from '@temporalio/client';
 import { ApplicationFailure, CancelledFailure, TerminatedFailure } from '@temporalio/common';
 
 import { EventType, Fixture, countOf, errorOf, eventsOf } from './support';
-import { add, collect, countDown, fail, finish, timer, values, waitForever } from './workflows';
+import { account, add, collect, countDown, deposit, fail, finish, timer, values, waitForever } from './workflows';
 
 let fixture: Fixture;
 before(async () => void (fixture = await Fixture.start()));
@@ -27,6 +27,21 @@ test('signals arrive in order; a query sees them while the workflow runs and aft
   await handle.signal(finish);
   assert.deepEqual(await handle.result(), ['a', 'b', 'c']);
   assert.deepEqual(await handle.query(values), ['a', 'b', 'c']);
+});
+
+test('updates are done by the code of the workflow; what a validator refuses leaves no event', async () => {
+  const handle = await fixture.start(account, []);
+  assert.equal(await handle.executeUpdate(deposit, { args: [1] }), 2);
+  const before = (await eventsOf(handle)).length;
+  const error = await errorOf(handle.executeUpdate(deposit, { args: [-1] }));
+  assert(error instanceof WorkflowUpdateFailedError && error.cause instanceof ApplicationFailure);
+  assert.equal(error.cause.type, 'Negative');
+  assert.equal((await eventsOf(handle)).length, before);
+  assert.equal(await handle.executeUpdate(deposit, { args: [2] }), 5);
+  await handle.signal(finish);
+  assert.equal(await handle.result(), 5);
+  const completed = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_COMPLETED;
+  assert.equal(countOf(await eventsOf(handle), completed), 2);
 });
 
 test('a query that the workflow does not know is refused with the names of those it knows', async () => {

@@ -12,6 +12,7 @@ import {
   continueAsNew,
   defineQuery,
   defineSignal,
+  defineUpdate,
   executeChild,
   isCancellation,
   proxyActivities,
@@ -27,6 +28,7 @@ import type * as activities from './activities';
 export const add = defineSignal<[string]>('add');
 export const finish = defineSignal('finish');
 export const values = defineQuery<string[]>('values');
+export const deposit = defineUpdate<number, [number]>('deposit');
 
 const quick = proxyActivities<typeof activities>({
   startToCloseTimeout: '20s',
@@ -87,6 +89,24 @@ export async function collect(): Promise<string[]> {
   setHandler(values, () => collected);
   await condition(() => finished);
   return collected;
+}
+
+/** A balance that `deposit` updates change, of one more than they say, until `finish`. */
+export async function account(): Promise<number> {
+  let balance = 0;
+  let finished = false;
+  const handler = async (amount: number): Promise<number> => {
+    const deposited = await quick.addOne(amount);
+    balance += deposited;
+    return balance;
+  };
+  const validator = (amount: number): void => {
+    if (amount < 0) throw ApplicationFailure.create({ message: 'no debts', type: 'Negative' });
+  };
+  setHandler(deposit, handler, { validator });
+  setHandler(finish, () => void (finished = true));
+  await condition(() => finished);
+  return balance;
 }
 
 /** Ends only by cancellation or termination; cleans up with an activity when cancelled. */

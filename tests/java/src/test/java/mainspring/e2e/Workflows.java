@@ -13,6 +13,8 @@ import io.temporal.workflow.ChildWorkflowOptions;
 import io.temporal.workflow.Promise;
 import io.temporal.workflow.QueryMethod;
 import io.temporal.workflow.SignalMethod;
+import io.temporal.workflow.UpdateMethod;
+import io.temporal.workflow.UpdateValidatorMethod;
 import io.temporal.workflow.Workflow;
 import io.temporal.workflow.WorkflowInterface;
 import io.temporal.workflow.WorkflowMethod;
@@ -28,6 +30,7 @@ final class Workflows {
     AddInTurnImpl.class, AddAtOnceImpl.class, CallActivityImpl.class, CancelActivityImpl.class,
     TimerImpl.class, CollectImpl.class, WaitForeverImpl.class, CountDownImpl.class, EchoImpl.class,
     FailImpl.class, ParentImpl.class, ParentThatLeavesImpl.class, RememberImpl.class,
+    AccountImpl.class,
   };
 
   /** For activities that end at once, and are retried at once. */
@@ -189,6 +192,52 @@ final class Workflows {
     @Override
     public List<String> values() {
       return values;
+    }
+  }
+
+  @WorkflowInterface
+  public interface Account {
+    @WorkflowMethod
+    int run();
+
+    @UpdateMethod
+    int deposit(int amount);
+
+    @UpdateValidatorMethod(updateName = "deposit")
+    void check(int amount);
+
+    @SignalMethod
+    void close();
+  }
+
+  /** A balance that {@code deposit} updates change, of one more than they say, until {@code close}. */
+  public static final class AccountImpl implements Account {
+    private int balance;
+    private boolean closed;
+
+    @Override
+    public int run() {
+      Workflow.await(() -> closed);
+      return balance;
+    }
+
+    @Override
+    public int deposit(int amount) {
+      int deposited = quick().addOne(amount);
+      balance += deposited;
+      return balance;
+    }
+
+    @Override
+    public void check(int amount) {
+      if (amount < 0) {
+        throw ApplicationFailure.newFailure("no debts", "Negative");
+      }
+    }
+
+    @Override
+    public void close() {
+      closed = true;
     }
   }
 

@@ -11,6 +11,7 @@ import io.temporal.api.enums.v1.WorkflowExecutionStatus;
 import io.temporal.client.WorkflowFailedException;
 import io.temporal.client.WorkflowQueryException;
 import io.temporal.client.WorkflowStub;
+import io.temporal.client.WorkflowUpdateException;
 import io.temporal.failure.ApplicationFailure;
 import io.temporal.failure.CanceledFailure;
 import io.temporal.failure.TerminatedFailure;
@@ -42,6 +43,22 @@ class WorkflowsTest {
     run.signal("finish");
     assertEquals(all, run.getResult(List.class));
     assertEquals(all, run.query("values", List.class));
+  }
+
+  /** Updates are done by the workflow's code, activities included; what a validator refuses leaves no event. */
+  @Test
+  void updates() {
+    WorkflowStub run = fixture.start(Workflows.Account.class);
+    assertEquals(2, run.update("deposit", Integer.class, 1));
+    int events = fixture.history(run).getEventsCount();
+    var error = assertThrows(WorkflowUpdateException.class, () -> run.update("deposit", Integer.class, -1));
+    assertInstanceOf(ApplicationFailure.class, error.getCause());
+    assertEquals(events, fixture.history(run).getEventsCount());
+    assertEquals(5, run.update("deposit", Integer.class, 2));
+    run.signal("close");
+    assertEquals(5, run.getResult(Integer.class));
+    EventType completed = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_COMPLETED;
+    assertEquals(2, Fixture.count(fixture.history(run), completed));
   }
 
   /** A query that the workflow does not know is refused with the names of those it knows. */
