@@ -1,0 +1,32 @@
+//! Clients and Workers for servers that speak Temporal's API. Users name the crate `mainspring`, which re-exports this.
+//!
+//! - [`Client`]: starts workflows and talks to them. [`Worker`]: runs activities and workflows.
+//! - [`call`]: what is to be run, with which arguments and options. [`activity`]: code that does things.
+//! - [`payload`], [`codec`], [`DataConverter`]: values on the wire. [`Error`]: why something went wrong.
+#![warn(missing_docs)]
+
+pub mod activity;
+pub mod call;
+pub mod client;
+pub mod codec;
+mod convert;
+pub mod error;
+mod failure;
+pub mod payload;
+pub mod retry;
+pub mod worker;
+pub mod workflow;
+
+pub use crate::{
+    activity::{Activities, Activity, ActivityDef},
+    call::{
+        ActivityCall, Call, CancelKind, IdReuse, OnConflict, ParentClose, Priority, Query, QueryCall, SearchAttributes,
+        Signal, SignalCall, Update, UpdateCall, WorkflowCall,
+    },
+    client::{Client, ClientError, Connect, ConnectError, RpcError, Tls},
+    convert::DataConverter,
+    error::{Error, Result},
+    payload::{FromPayload, Payload, Proto, ProtoJson, Raw, RawArgs, ToPayload},
+    retry::RetryPolicy,
+    worker::{Slots, Worker, WorkerBuilder, WorkerError, WorkerHandle},
+};

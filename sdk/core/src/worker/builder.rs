@@ -1,0 +1,192 @@
+//! [`WorkerBuilder`]: what a worker runs and how much of it at a time.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use tokio::sync::watch;
+
+use crate::{
+    activity::{Activities, Activity, ActivityDef},
+    client::Client,
+    error::Result,
+    payload::{Payload, RawArgs},
+    worker::{Register, Registry, RunningWorker, Settings, Shared, Worker, WorkerError},
+};
+
+/// What a worker runs and how much of it at a time.
+#[derive(Debug)]
+#[must_use = "build it, or spawn it"]
+pub struct WorkerBuilder {
+    client: Client,
+    queue: String,
+    identity: Option<String>,
+    registry: Registry,
+    settings: Settings,
+}
+
+/// How many tasks a worker has in hand at a time. A slot is taken before the worker polls, so that it never takes more
+/// than it has room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Slots {
+    /// Workflow tasks; 100 if not set.
+    pub workflows: usize,
+    /// Activities, blocking ones included; 100 if not set.
+    pub activities: usize,
+    /// Local activities; 100 if not set.
+    pub local: usize,
+}
+
+impl Default for Slots {
+    fn default() -> Slots {
+        Slots { workflows: 100, activities: 100, local: 100 }
+    }
+}
+
+impl Slots {
+    /// As many as are set, whatever the machine does.
+    pub fn fixed() -> Slots {
+        Slots::default()
+    }
+
+    /// Sets how many workflow tasks.
+    #[must_use]
+    pub fn workflows(mut self, slots: usize) -> Slots {
+        self.workflows = slots;
+        self
+    }
+
+    /// Sets how many activities.
+    #[must_use]
+    pub fn activities(mut self, slots: usize) -> Slots {
+        self.activities = slots;
+        self
+    }
+
+    /// Sets how many local activities.
+    #[must_use]
+    pub fn local(mut self, slots: usize) -> Slots {
+        self.local = slots;
+        self
+    }
+}
+
+impl WorkerBuilder {
+    pub(crate) fn new(client: &Client, queue: String) -> WorkerBuilder {
+        let settings = Settings {
+            slots: Slots::default(),
+            pollers: 5,
+            drain: Duration::from_secs(10),
+            activities_per_second: None,
+            queue_activities_per_second: None,
+        };
+        WorkerBuilder { client: client.clone(), queue, identity: None, registry: Registry::default(), settings }
+    }
+
+    /// Adds a definition: of an activity or a workflow, or several of them.
+    pub fn register(mut self, definition: impl Register) -> Self {
+        definition.add_to(&mut self.registry);
+        self
+    }
+
+    /// Adds all activities of an `impl` block with `#[activities]`, on this value.
+    pub fn activities<T: Activities>(self, resource: impl Into<Arc<T>>) -> Self {
+        self.register(resource.into().definitions())
+    }
+
+    /// Runs activities of types that are not registered: the type is in the context's info.
+    pub fn activity_fallback<F, R>(mut self, body: F) -> Self
+    where
+        F: Fn(Activity, RawArgs) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<Payload>> + Send + 'static,
+    {
+        self.registry.set_activity_fallback(ActivityDef::future("", body));
+        self
+    }
+
+    /// Sets how many tasks it has in hand at a time.
+    pub fn slots(mut self, slots: Slots) -> Self {
+        self.settings.slots = slots;
+        self
+    }
+
+    /// Sets how many polls of each kind wait at a time; 5 if not set.
+    pub fn pollers(mut self, pollers: usize) -> Self {
+        self.settings.pollers = pollers;
+        self
+    }
+
+    /// Sets how long activities may go on when the worker stops, before they are told to; 10 s if not set.
+    pub fn drain(mut self, time: Duration) -> Self {
+        self.settings.drain = time;
+        self
+    }
+
+    /// Sets who the worker says it is; the client's identity if not set.
+    pub fn identity(mut self, name: impl Into<String>) -> Self {
+        self.identity = Some(name.into());
+        self
+    }
+
+    /// Starts no more activities a second than this, in this worker.
+    pub fn activities_per_second(mut self, rate: f64) -> Self {
+        self.settings.activities_per_second = Some(rate);
+        self
+    }
+
+    /// Lets the server hand out no more activities a second than this, to all workers of the queue.
+    pub fn queue_activities_per_second(mut self, rate: f64) -> Self {
+        self.settings.queue_activities_per_second = Some(rate);
+        self
+    }
+
+    /// The worker, which does not run yet.
+    ///
+    /// # Errors
+    /// When nothing is registered, two definitions have one name, or an option makes no sense.
+    pub fn build(self) -> Result<Worker, WorkerError> {
+        let WorkerBuilder { client, queue, identity, registry, settings } = self;
+        if registry.is_empty() {
+            return Err(WorkerError::Empty { queue });
+        }
+        registry.check()?;
+        if queue.is_empty() {
+            return Err(WorkerError::Option("a worker needs the name of a task queue"));
+        }
+        if settings.pollers == 0 {
+            return Err(WorkerError::Option("a worker needs at least one poller"));
+        }
+        let Slots { workflows, activities, local } = settings.slots;
+        if workflows == 0 || activities == 0 || local == 0 {
+            return Err(WorkerError::Option("a worker needs at least one slot of each kind"));
+        }
+        let rates = [settings.activities_per_second, settings.queue_activities_per_second];
+        if rates.into_iter().flatten().any(|rate| !rate.is_finite() || rate <= 0.0) {
+            return Err(WorkerError::Option("a rate of activities must be above zero"));
+        }
+        let (stop, stopping) = watch::channel(false);
+        let shared = Shared {
+            identity: identity.unwrap_or_else(|| client.identity().to_owned()),
+            client,
+            queue,
+            instance_key: uuid::Uuid::new_v4().to_string(),
+            stopping,
+        };
+        Ok(Worker { shared: Arc::new(shared), registry, settings, stop })
+    }
+
+    /// The worker, running in the background.
+    ///
+    /// # Errors
+    /// As for [`build`](WorkerBuilder::build).
+    pub fn spawn(self) -> Result<RunningWorker, WorkerError> {
+        Ok(self.build()?.spawn())
+    }
+
+    /// Runs the worker until it is stopped.
+    ///
+    /// # Errors
+    /// As for [`build`](WorkerBuilder::build) and [`Worker::run`].
+    pub async fn run(self) -> Result<(), WorkerError> {
+        self.build()?.run().await
+    }
+}

@@ -1,0 +1,93 @@
+//! What a worker has to run, by name.
+
+use std::collections::{BTreeMap, btree_map::Entry};
+
+use crate::{activity::ActivityDef, worker::WorkerError};
+
+/// What a worker has to run.
+#[derive(Debug, Default)]
+pub struct Registry {
+    activities: BTreeMap<String, ActivityDef>,
+    activity_fallback: Option<ActivityDef>,
+    clash: Option<WorkerError>,
+}
+
+/// What can be given to [`WorkerBuilder::register`](crate::worker::WorkerBuilder::register).
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be registered with a worker",
+    note = "register definitions: `name::def()` of an `#[activity]` or a `#[workflow]`"
+)]
+pub trait Register {
+    /// Adds it.
+    fn add_to(self, registry: &mut Registry);
+}
+
+impl Register for ActivityDef {
+    fn add_to(self, registry: &mut Registry) {
+        match registry.activities.entry(self.name().to_owned()) {
+            Entry::Vacant(free) => {
+                free.insert(self);
+            }
+            Entry::Occupied(_) => registry.clash("activity", self.name()),
+        }
+    }
+}
+
+impl<R: Register> Register for Vec<R> {
+    fn add_to(self, registry: &mut Registry) {
+        for definition in self {
+            definition.add_to(registry);
+        }
+    }
+}
+
+impl Registry {
+    /// Remembers the first name that was registered twice; the worker is not built then.
+    pub(crate) fn clash(&mut self, kind: &'static str, name: &str) {
+        self.clash.get_or_insert_with(|| WorkerError::Clash { kind, name: name.to_owned() });
+    }
+
+    pub(crate) fn set_activity_fallback(&mut self, definition: ActivityDef) {
+        self.activity_fallback = Some(definition);
+    }
+
+    pub(crate) fn check(&self) -> Result<(), WorkerError> {
+        match &self.clash {
+            Some(clash) => Err(clash.clone()),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        !self.has_activities()
+    }
+
+    pub(crate) fn has_activities(&self) -> bool {
+        !self.activities.is_empty() || self.activity_fallback.is_some()
+    }
+
+    /// The activities, for the part of the worker that runs them.
+    pub(crate) fn activities(&self) -> ActivitySet {
+        ActivitySet { activities: self.activities.clone(), fallback: self.activity_fallback.clone() }
+    }
+}
+
+/// The activities of a worker.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ActivitySet {
+    activities: BTreeMap<String, ActivityDef>,
+    fallback: Option<ActivityDef>,
+}
+
+impl ActivitySet {
+    /// The activity of this type, or the one for all others.
+    pub(crate) fn find(&self, name: &str) -> Option<&ActivityDef> {
+        self.activities.get(name).or(self.fallback.as_ref())
+    }
+
+    /// The types that are known, for people.
+    pub(crate) fn names(&self) -> String {
+        let names: Vec<&str> = self.activities.keys().map(String::as_str).collect();
+        names.join(", ")
+    }
+}

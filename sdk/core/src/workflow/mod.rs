@@ -1,0 +1,1 @@
+//! Workflows: code that decides, replayed from its history.
