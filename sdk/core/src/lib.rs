@@ -10,15 +10,18 @@ pub mod call;
 pub mod client;
 pub mod codec;
 mod convert;
+pub mod durations;
 pub mod error;
 mod failure;
 pub mod payload;
 pub mod retry;
+#[doc(hidden)]
+pub mod rt;
 pub mod worker;
 pub mod workflow;
 
 pub use crate::{
-    activity::{Activities, Activity, ActivityDef},
+    activity::{Activities, Activity, ActivityDef, ActivityInfo, CancelReason, TaskToken, TestActivity},
     call::{
         ActivityCall, Call, CancelKind, IdReuse, OnConflict, ParentClose, Priority, Query, QueryCall, SearchAttributes,
         Signal, SignalCall, Update, UpdateCall, WorkflowCall,

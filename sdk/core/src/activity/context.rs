@@ -99,6 +99,19 @@ pub enum CancelReason {
     WorkerShutdown,
 }
 
+impl CancelReason {
+    /// What the reply to a heartbeat says.
+    pub(crate) fn of_reply(cancelled: bool, reset: bool, paused: bool) -> Option<CancelReason> {
+        if cancelled {
+            Some(CancelReason::Requested)
+        } else if reset {
+            Some(CancelReason::Reset)
+        } else {
+            paused.then_some(CancelReason::Paused)
+        }
+    }
+}
+
 impl Activity {
     pub(crate) fn new(origins: Origins) -> (Activity, CancelSwitch) {
         let (switch, cancel) = watch::channel(None);

@@ -3,6 +3,7 @@
 use std::{marker::PhantomData, time::Duration};
 
 use crate::{
+    activity::ActivityDef,
     call::{Call, Headers, Priority},
     payload::{Args, Payload, ToPayload},
     retry::RetryPolicy,
@@ -15,6 +16,8 @@ pub struct ActivityCall<O> {
     name: String,
     args: Args,
     options: ActivityOptions,
+    /// The definition, when it is in this program: tests run it by its call.
+    definition: Option<fn() -> ActivityDef>,
     returns: PhantomData<fn() -> O>,
 }
 
@@ -65,7 +68,13 @@ pub enum CancelKind {
 impl<O> ActivityCall<O> {
     /// A call of the activity with this name, without arguments.
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), args: Args::new(), options: ActivityOptions::default(), returns: PhantomData }
+        Self {
+            name: name.into(),
+            args: Args::new(),
+            options: ActivityOptions::default(),
+            definition: None,
+            returns: PhantomData,
+        }
     }
 
     /// Adds an argument.
@@ -76,8 +85,8 @@ impl<O> ActivityCall<O> {
 
     /// Sets the result's type.
     pub fn returns<P>(self) -> ActivityCall<P> {
-        let ActivityCall { name, args, options, returns: _ } = self;
-        ActivityCall { name, args, options, returns: PhantomData }
+        let ActivityCall { name, args, options, definition, returns: _ } = self;
+        ActivityCall { name, args, options, definition, returns: PhantomData }
     }
 
     /// Sets how long one attempt may take.
@@ -168,6 +177,18 @@ impl<O> ActivityCall<O> {
         &self.options
     }
 
+    /// Says where the definition is; the macros do.
+    #[doc(hidden)]
+    pub fn defined_by(mut self, definition: fn() -> ActivityDef) -> Self {
+        self.definition = Some(definition);
+        self
+    }
+
+    /// The definition, when it is in this program.
+    pub(crate) fn definition(&self) -> Option<ActivityDef> {
+        self.definition.map(|definition| definition())
+    }
+
     /// The type, the arguments and the options.
     pub fn into_parts(self) -> (String, Args, ActivityOptions) {
         (self.name, self.args, self.options)
@@ -196,7 +217,7 @@ impl<O> IntoActivityCall for Call<O> {
     fn into_activity_call(self) -> ActivityCall<O> {
         let Call { name, args, header, queue, retry, priority, summary, returns } = self;
         let options = ActivityOptions { header, queue, retry, priority, summary, ..ActivityOptions::default() };
-        ActivityCall { name, args, options, returns }
+        ActivityCall { name, args, options, definition: None, returns }
     }
 }
 

@@ -53,9 +53,6 @@ pub enum ClientError {
         /// The workflow's status.
         status: WorkflowExecutionStatus,
     },
-    /// The activity was cancelled, or its workflow is gone.
-    #[error("the activity {0}")]
-    ActivityGone(String),
     /// The call itself cannot be made as it is.
     #[error("{0}")]
     Invalid(String),

@@ -1,22 +1,34 @@
 //! [`Client`]: starts workflows and talks to them.
 //!
 //! - `connect`: where the server is and how to reach it; `profile`: that from the environment and `temporal.toml`.
-//! - `start`: starts; `handle`: one workflow; `query`, `update`, `result`: what a handle does that takes more than a call.
+//! - `start`: starts; `handle`: one workflow; `query`, `update`, `result`: what a handle does with more than one call.
 //! - `list`: lists and histories; `activity`: activities completed from outside.
 //! - `rpc`: calls, deadlines, retries; `error`: outcomes.
 
+mod activity;
 mod connect;
 mod error;
+mod handle;
+mod list;
 pub mod profile;
+mod query;
+mod result;
 mod rpc;
+mod start;
+mod update;
 
 use std::sync::Arc;
 
 pub(crate) use self::rpc::jittered;
 pub use self::{
+    activity::ActivityHandle,
     connect::{Connect, ConnectError, Tls},
     error::ClientError,
+    handle::{Description, WorkflowHandle},
+    list::{Execution, Executions, History},
+    query::QueryReject,
     rpc::{Class, Rpc, RpcError, RpcRetry, Unary},
+    update::UpdateHandle,
 };
 use crate::convert::DataConverter;
 

@@ -42,15 +42,18 @@ fn text_of_python_is_read_with_its_escapes() {
     assert_eq!(String::from_payload(&Payload::decode(wire).unwrap()), Ok("hi \u{e9}".to_owned()));
 }
 
+fn encoding_of(value: impl ToPayload) -> Bytes {
+    value.to_payload().unwrap().metadata("encoding").unwrap()
+}
+
 #[test]
 fn borrowed_and_empty_bytes_are_bytes_too() {
-    let plain = |payload: Payload| payload.metadata("encoding").unwrap();
-    assert_eq!(plain([1u8, 2].as_slice().to_payload().unwrap()), PLAIN);
-    assert_eq!(plain((&vec![1u8]).to_payload().unwrap()), PLAIN);
-    assert_eq!(plain(Vec::<u8>::new().to_payload().unwrap()), PLAIN);
+    assert_eq!(encoding_of([1u8, 2].as_slice()), PLAIN);
+    assert_eq!(encoding_of(&vec![1u8]), PLAIN);
+    assert_eq!(encoding_of(Vec::<u8>::new()), PLAIN);
     assert_eq!(Vec::<u8>::new().to_payload().unwrap().data(), "");
-    assert_eq!(plain(Vec::<u16>::new().to_payload().unwrap()), JSON);
-    assert_eq!(Vec::<u8>::from_payload(&5.to_payload().unwrap().clone()).is_err(), true);
+    assert_eq!(encoding_of(Vec::<u16>::new()), JSON);
+    assert!(Vec::<u8>::from_payload(&5.to_payload().unwrap()).is_err());
     assert_eq!(Vec::<u8>::from_payload(&Payload::new(JSON, b"[1,2]")), Ok(vec![1, 2]));
 }
 

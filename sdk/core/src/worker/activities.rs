@@ -87,6 +87,7 @@ impl ActivityWorker {
     }
 
     /// The activities there are.
+    #[allow(dead_code, reason = "for local activities, which workflows ask for")]
     pub(crate) fn set(&self) -> &ActivitySet {
         &self.inner.set
     }
@@ -104,6 +105,7 @@ impl ActivityWorker {
 
     /// Room for a task that comes with the answer to a completed workflow task; nothing when there is none, or the
     /// worker's rate of activities is limited.
+    #[allow(dead_code, reason = "workflows ask for it")]
     pub(crate) fn reserve(&self) -> Option<Slot> {
         if self.inner.rate.is_some() {
             return None;
@@ -312,10 +314,9 @@ impl Inner {
             ..RecordActivityTaskHeartbeatRequest::default()
         };
         match self.shared.client.rpc().call(&request).await {
-            Ok(reply) if reply.cancel_requested => Ok(Some(CancelReason::Requested)),
-            Ok(reply) if reply.activity_reset => Ok(Some(CancelReason::Reset)),
-            Ok(reply) if reply.activity_paused => Ok(Some(CancelReason::Paused)),
-            Ok(_) => Ok(None),
+            Ok(reply) => {
+                Ok(CancelReason::of_reply(reply.cancel_requested, reply.activity_reset, reply.activity_paused))
+            }
             Err(error) if error.code() == Code::NotFound => Ok(Some(CancelReason::Gone)),
             Err(error) => Err(error.into()),
         }

@@ -1,7 +1,7 @@
 //! Local activities: run by the worker that has their workflow, without the server. The workflow's part of the worker
 //! asks for them and writes down how they went.
 
-#![cfg_attr(not(test), expect(dead_code, reason = "the part of the worker that runs workflows calls it"))]
+#![allow(dead_code, reason = "the part of the worker that runs workflows calls it")]
 
 use std::{
     sync::Arc,
@@ -232,10 +232,8 @@ fn next_pause(policy: &RetryPolicy, error: &Error, attempt: i32) -> Result<Durat
         Error::Application(failure) => Some(failure.as_ref()),
         _ => None,
     };
-    if let Some(failure) = failure {
-        if failure.non_retryable || policy.non_retryable.contains(&failure.kind) {
-            return Err(RetryState::NonRetryableFailure);
-        }
+    if failure.is_some_and(|failure| failure.non_retryable || policy.non_retryable.contains(&failure.kind)) {
+        return Err(RetryState::NonRetryableFailure);
     }
     let pause = policy.pause_after(attempt).ok_or(RetryState::MaximumAttemptsReached)?;
     Ok(failure.and_then(|failure| failure.next_retry_delay).unwrap_or(pause))

@@ -1,0 +1,41 @@
+//! What the macros expand to. Nothing here is for people; it may change with every version.
+
+pub use crate::{
+    activity::{Activities, Activity, ActivityDef},
+    call::ActivityCall,
+    error::Result,
+    payload::{FromPayload, Payload, RawArgs, ToPayload},
+    retry::RetryPolicy,
+};
+
+/// What a body returns.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no result of an activity or a workflow",
+    note = "return `mainspring::Result<T>`, or a `Result` with an error that implements `std::error::Error`"
+)]
+pub trait Outcome {
+    /// What it is when all goes well.
+    type Output;
+
+    /// With our own error.
+    ///
+    /// # Errors
+    /// When it is one.
+    fn into_result(self) -> Result<Self::Output>;
+}
+
+impl<T, E: Into<crate::Error>> Outcome for std::result::Result<T, E> {
+    type Output = T;
+
+    fn into_result(self) -> Result<T> {
+        self.map_err(Into::into)
+    }
+}
+
+/// The payload of what a body returned.
+///
+/// # Errors
+/// The body's own, or that the result has no payload.
+pub fn finish<R: Outcome<Output: ToPayload>>(returned: R) -> Result<Payload> {
+    Ok(returned.into_result()?.to_payload()?)
+}
