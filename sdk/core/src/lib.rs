@@ -26,7 +26,7 @@ pub use crate::{
         ActivityCall, Call, CancelKind, IdReuse, OnConflict, ParentClose, Priority, Query, QueryCall, SearchAttributes,
         Signal, SignalCall, Update, UpdateCall, WorkflowCall,
     },
-    client::{Client, ClientError, Connect, ConnectError, RpcError, Tls},
+    client::{Class, Client, ClientError, Connect, ConnectError, RpcError, Tls},
     convert::DataConverter,
     error::{Error, Result},
     payload::{FromPayload, Payload, Proto, ProtoJson, Raw, RawArgs, ToPayload},

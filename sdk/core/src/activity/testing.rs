@@ -7,10 +7,7 @@ use std::{
 };
 
 use crate::{
-    activity::{
-        Activities, Activity, ActivityDef, ActivityInfo, CancelReason, CancelSwitch, Origins, TaskToken,
-        heartbeat::Pulse,
-    },
+    activity::{Activity, ActivityDef, ActivityInfo, CancelReason, CancelSwitch, Origins, TaskToken, heartbeat::Pulse},
     call::{Headers, IntoActivityCall},
     client::Client,
     error::{Error, Result},
@@ -106,10 +103,10 @@ impl TestActivity {
         self
     }
 
-    /// Adds all activities of an `impl` block with `#[activities]`, on this value.
+    /// Adds all activities of an `impl` block with `#[activities]`, on this value or what an `Arc` of it shares.
     #[must_use]
-    pub fn activities<T: Activities>(self, resource: impl Into<Arc<T>>) -> Self {
-        self.register(resource.into().definitions())
+    pub fn activities(self, resource: impl Register) -> Self {
+        self.register(resource)
     }
 
     /// Sets what the activity is told about itself.

@@ -5,7 +5,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 use tokio::sync::watch;
 
 use crate::{
-    activity::{Activities, Activity, ActivityDef},
+    activity::{Activity, ActivityDef},
     client::Client,
     error::Result,
     payload::{Payload, RawArgs},
@@ -88,9 +88,9 @@ impl WorkerBuilder {
         self
     }
 
-    /// Adds all activities of an `impl` block with `#[activities]`, on this value.
-    pub fn activities<T: Activities>(self, resource: impl Into<Arc<T>>) -> Self {
-        self.register(resource.into().definitions())
+    /// Adds all activities of an `impl` block with `#[activities]`, on this value or what an `Arc` of it shares.
+    pub fn activities(self, resource: impl Register) -> Self {
+        self.register(resource)
     }
 
     /// Runs activities of types that are not registered: the type is in the context's info.

@@ -1,8 +1,14 @@
 //! What a worker has to run, by name.
 
-use std::collections::{BTreeMap, btree_map::Entry};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    sync::Arc,
+};
 
-use crate::{activity::ActivityDef, worker::WorkerError};
+use crate::{
+    activity::{Activities, ActivityDef},
+    worker::WorkerError,
+};
 
 /// What a worker has to run.
 #[derive(Debug, Default)]
@@ -15,7 +21,7 @@ pub struct Registry {
 /// What can be given to [`WorkerBuilder::register`](crate::worker::WorkerBuilder::register).
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be registered with a worker",
-    note = "register definitions: `name::def()` of an `#[activity]` or a `#[workflow]`"
+    note = "register definitions: `name::def()` of an `#[activity]` or a `#[workflow]`, or a value with `#[activities]`"
 )]
 pub trait Register {
     /// Adds it.
@@ -30,6 +36,18 @@ impl Register for ActivityDef {
             }
             Entry::Occupied(_) => registry.clash("activity", self.name()),
         }
+    }
+}
+
+impl<T: Activities> Register for T {
+    fn add_to(self, registry: &mut Registry) {
+        Arc::new(self).add_to(registry);
+    }
+}
+
+impl<T: Activities> Register for Arc<T> {
+    fn add_to(self, registry: &mut Registry) {
+        self.definitions().add_to(registry);
     }
 }
 
