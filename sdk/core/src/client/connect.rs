@@ -11,7 +11,7 @@ use tonic::{
 
 use crate::{
     client::{
-        Client, RpcError, RpcRetry,
+        Class, Client, RpcError, RpcRetry,
         profile::{Profile, ProfileError},
         rpc::{ApiKey, Rpc},
     },
@@ -298,6 +298,7 @@ impl std::fmt::Debug for Connect {
 
 pub(crate) async fn connect(options: Connect) -> Result<Client, ConnectError> {
     let target = options.target.clone();
+    let headers = headers(&options)?;
     let endpoint = endpoint(&options).await?;
     let channel: Channel = if options.lazy {
         endpoint.connect_lazy()
@@ -306,13 +307,13 @@ pub(crate) async fn connect(options: Connect) -> Result<Client, ConnectError> {
         connected.map_err(|error| ConnectError::Unreachable { target: target.clone(), why: chain(&error) })?
     };
     let lazy = options.lazy;
-    let client = over(channel, options)?;
+    let client = over(channel, headers, options);
     if !lazy {
-        match client.rpc().call(&GetSystemInfoRequest {}).await {
+        match client.rpc().call_as(Class::Once, &GetSystemInfoRequest {}).await {
             Ok(_) => {}
             // Servers of long ago do not know the call.
             Err(error) if error.code() == Code::Unimplemented => {}
-            Err(error) if error.code() == Code::Unavailable => {
+            Err(error) if error.is_transport() || error.code() == Code::Unavailable => {
                 return Err(ConnectError::Unreachable { target, why: error.to_string() });
             }
             Err(source) => return Err(ConnectError::Refused { target, source }),
@@ -322,18 +323,27 @@ pub(crate) async fn connect(options: Connect) -> Result<Client, ConnectError> {
 }
 
 /// A client over a channel that is there.
-pub(crate) fn over(channel: Channel, options: Connect) -> Result<Client, ConnectError> {
-    let mut headers =
-        vec![header("client-name", "mainspring-rust")?, header("client-version", env!("CARGO_PKG_VERSION"))?];
+fn over(channel: Channel, headers: Vec<Header>, options: Connect) -> Client {
+    let identity = options.identity.unwrap_or_else(default_identity);
+    let rpc = Rpc::new(channel, options.namespace.clone(), headers, options.api_key, options.retry);
+    Client::over(rpc, options.namespace, identity, options.converter)
+}
+
+type Header = (MetadataKey<Ascii>, MetadataValue<Ascii>);
+
+/// What every call carries, beside the API key.
+fn headers(options: &Connect) -> Result<Vec<Header>, ConnectError> {
+    let mut headers = vec![header("client-name", "mainspring-rust")?, header("client-version", VERSION)?];
+    headers.push(header("temporal-namespace", &options.namespace)?);
     for (name, value) in &options.headers {
         headers.push(header(name, value)?);
     }
-    let identity = options.identity.unwrap_or_else(default_identity);
-    let rpc = Rpc::new(channel, options.namespace.clone(), headers, options.api_key, options.retry);
-    Ok(Client::over(rpc, options.namespace, identity, options.converter))
+    Ok(headers)
 }
 
-fn header(name: &str, value: &str) -> Result<(MetadataKey<Ascii>, MetadataValue<Ascii>), ConnectError> {
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+fn header(name: &str, value: &str) -> Result<Header, ConnectError> {
     let wrong = |why: String| ConnectError::Header { name: name.to_owned(), why };
     let key =
         name.to_lowercase().parse().map_err(|_| wrong("its name has characters that no header may have".into()))?;

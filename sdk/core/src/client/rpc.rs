@@ -105,6 +105,8 @@ pub enum Class {
     LongPoll,
     /// A worker that waits for a task. The poller tries again itself.
     TaskPoll,
+    /// A call that is not tried again.
+    Once,
     /// A worker that says how a task went: worth more patience, since the task would be done again.
     Report,
 }
@@ -113,7 +115,7 @@ impl Class {
     /// The real server refuses a long poll without a deadline.
     fn deadline(self) -> Duration {
         match self {
-            Class::Normal | Class::Report => Duration::from_secs(30),
+            Class::Normal | Class::Report | Class::Once => Duration::from_secs(30),
             Class::LongPoll | Class::TaskPoll => Duration::from_secs(70),
         }
     }
@@ -121,7 +123,7 @@ impl Class {
     fn retry(self, normal: &RpcRetry) -> RpcRetry {
         match self {
             Class::Normal => *normal,
-            Class::TaskPoll => RpcRetry::never(),
+            Class::TaskPoll | Class::Once => RpcRetry::never(),
             Class::LongPoll => RpcRetry { max_elapsed: Duration::MAX, max_attempts: u32::MAX, ..*normal },
             Class::Report => RpcRetry { max_elapsed: Duration::from_secs(60), max_attempts: 20, ..*normal },
         }
@@ -234,6 +236,11 @@ impl RpcError {
         self.status.message()
     }
 
+    /// True when the connection failed, rather than the server.
+    pub fn is_transport(&self) -> bool {
+        std::error::Error::source(&self.status).is_some()
+    }
+
     /// The detail of this type, if the server sent one.
     pub fn detail<D: Message + Name + Default>(&self) -> Option<D> {
         let status = rpc::Status::decode(self.status.details()).ok()?;
@@ -330,9 +337,6 @@ impl Rpc {
         let metadata = request.metadata_mut();
         for (key, value) in &self.inner.headers {
             metadata.insert(key, value.clone());
-        }
-        if let Ok(namespace) = self.inner.namespace.parse() {
-            metadata.insert("temporal-namespace", namespace);
         }
         if let Some(key) = &self.inner.api_key {
             let bearer = format!("Bearer {}", key.get()).parse();
