@@ -186,6 +186,17 @@ mod tests {
         assert_eq!(payloads[0], secret);
     }
 
+    /// What `AESGCM(key).encrypt(nonce, payload.SerializeToString(), None)` of Python's `cryptography` gives, put
+    /// together as Temporal's encryption sample does.
+    #[tokio::test]
+    async fn what_pythons_sample_sealed_is_opened() {
+        let sealed = b"\x00\x01\x02\x03\x04\x05\x06\x07\x08\t\n\x0b\x12\x97\xe3xxg\xba&\x13\xdb\x8b\xfb\xf0R\x06\x89\x8eR\x99\xfet\
+            \x03\x1e_\x04\xc6A\xc9\xeb\xb4\x1f`\xaaM}>Jb\x85\x8a\xdd\xf6.\x9a\x7f\xeft\x12\xb6?";
+        let mut payloads = [Payload::new(ENCODING, sealed).with_metadata(KEY_ID, b"new")];
+        codec("new").decode(&HERE, &mut payloads).await.unwrap();
+        assert_eq!(payloads, ["secret".to_payload().unwrap()]);
+    }
+
     #[tokio::test]
     async fn payloads_in_clear_pass() {
         let mut payloads = [5.to_payload().unwrap()];
