@@ -286,7 +286,8 @@ pub(crate) fn show_texts(failure: &mut Failure) {
     }
 }
 
-#[cfg(all(test, feature = "aes-gcm"))]
+#[cfg(test)]
+#[cfg(feature = "aes-gcm")]
 mod tests {
     use mainspring_api::v1::{
         command::{

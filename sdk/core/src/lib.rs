@@ -31,5 +31,5 @@ pub use crate::{
     error::{Error, Result},
     payload::{FromPayload, Payload, Proto, ProtoJson, Raw, RawArgs, ToPayload},
     retry::RetryPolicy,
-    worker::{Slots, Worker, WorkerBuilder, WorkerError, WorkerHandle},
+    worker::{Pollers, Slots, Versioning, Worker, WorkerBuilder, WorkerError, WorkerHandle},
 };

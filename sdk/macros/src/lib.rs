@@ -8,6 +8,8 @@ mod activity;
 mod duration;
 mod options;
 mod signature;
+#[cfg(test)]
+mod tests;
 
 use proc_macro::TokenStream;
 use syn::{ItemImpl, meta, parse_macro_input};

@@ -2,8 +2,6 @@
 //!
 //! They need a server that has updates: `TEST_SERVER=127.0.0.1:7233 cargo test -p mainspring --test updates -- --ignored`.
 
-#![expect(clippy::unwrap_used, reason = "a test that fails says where")]
-
 #[expect(dead_code, reason = "the tests of activities use more of it")]
 mod rig;
 

@@ -3,19 +3,21 @@
 //! - `builder`: options; `registry`: what is registered, and [`Register`] for everything that can be.
 //! - `activities`: polls, slots, eager tasks; `attempt`: one attempt of an activity, whatever its code does;
 //!   `report`: how it went, told to the server; `local`: local activities.
-//! - `poll`: long polls and what is done when they fail.
+//! - `poll`: long polls and what is done when they fail; `pollers`: how many of them.
 
 pub(crate) mod activities;
 pub(crate) mod attempt;
 mod builder;
 pub(crate) mod local;
 pub(crate) mod poll;
+pub(crate) mod pollers;
 mod registry;
 mod report;
 
 use std::{sync::Arc, time::Duration};
 
 use mainspring_api::v1::{
+    deployment::WorkerDeploymentOptions,
     enums::TaskQueueType,
     workflowservice::{DescribeNamespaceRequest, ShutdownWorkerRequest},
 };
@@ -24,7 +26,8 @@ use tonic::Code;
 
 use self::activities::ActivityWorker;
 pub use self::{
-    builder::{Slots, WorkerBuilder},
+    builder::{Slots, Versioning, WorkerBuilder},
+    pollers::Pollers,
     registry::{Register, Registry},
 };
 use crate::{client::Client, client::RpcError};
@@ -109,6 +112,8 @@ pub(crate) struct Shared {
     pub(crate) identity: String,
     /// Unique for each worker: the server tells by it whose polls are whose.
     pub(crate) instance_key: String,
+    /// Which version of which deployment it is, and what its workflows do when there is a newer one.
+    pub(crate) deployment: Option<(WorkerDeploymentOptions, Versioning)>,
     /// True from when the worker is to stop.
     pub(crate) stopping: watch::Receiver<bool>,
 }
@@ -117,10 +122,17 @@ pub(crate) struct Shared {
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) slots: Slots,
-    pub(crate) pollers: usize,
+    pub(crate) pollers: Pollers,
     pub(crate) drain: Duration,
     pub(crate) activities_per_second: Option<f64>,
     pub(crate) queue_activities_per_second: Option<f64>,
+}
+
+impl Shared {
+    /// What polls and answers say about the version, if the worker has one.
+    pub(crate) fn deployment_options(&self) -> Option<WorkerDeploymentOptions> {
+        self.deployment.as_ref().map(|(options, _)| options.clone())
+    }
 }
 
 impl Worker {

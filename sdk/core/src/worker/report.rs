@@ -80,6 +80,7 @@ impl Reporter<'_> {
             result: to_wire(result.into()),
             identity: self.shared.identity.clone(),
             namespace: self.shared.client.namespace().to_owned(),
+            deployment_options: self.shared.deployment_options(),
             ..RespondActivityTaskCompletedRequest::default()
         };
         match self.send(&request).await {
@@ -109,6 +110,7 @@ impl Reporter<'_> {
             failure: Some(failure),
             identity: self.shared.identity.clone(),
             namespace: self.shared.client.namespace().to_owned(),
+            deployment_options: self.shared.deployment_options(),
             last_heartbeat_details: to_wire(details),
             ..RespondActivityTaskFailedRequest::default()
         };
@@ -128,6 +130,7 @@ impl Reporter<'_> {
             details: to_wire(details),
             identity: self.shared.identity.clone(),
             namespace: self.shared.client.namespace().to_owned(),
+            deployment_options: self.shared.deployment_options(),
             ..RespondActivityTaskCanceledRequest::default()
         };
         self.send(&request).await

@@ -234,7 +234,7 @@ impl Flow {
                 };
                 let value = update::outcome::Value::Success(Payloads { payloads: vec![result] });
                 let outcome = Some(update::Outcome { value: Some(value) });
-                let response = update::Response { meta: request.meta, outcome, ..update::Response::default() };
+                let response = update::Response { meta: request.meta, outcome };
                 vec![reply("accept", packed(&acceptance)), reply("complete", packed(&response))]
             }
             Err(error) => {
@@ -243,7 +243,6 @@ impl Flow {
                     rejected_request_sequencing_event_id: sequencing_event_id,
                     rejected_request: Some(request),
                     failure: Some(error.into_failure()),
-                    ..update::Rejection::default()
                 };
                 vec![reply("reject", packed(&rejection))]
             }
