@@ -99,6 +99,9 @@ impl ActivityWorker {
     /// Polls until the worker is to stop: as many polls at a time as are wanted, each with a slot of its own.
     pub(crate) async fn run(&self) {
         let mut stopping = self.inner.shared.stopping.clone();
+        if self.inner.set.is_empty() {
+            return;
+        }
         let request = Arc::new(self.inner.poll_request());
         let backoff = Arc::new(Mutex::new(Backoff::default()));
         let mut polls = JoinSet::new();

@@ -1,6 +1,10 @@
 //! [`WorkerBuilder`]: what a worker runs and how much of it at a time.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use mainspring_api::v1::{deployment::WorkerDeploymentOptions, enums::WorkerVersioningMode};
 use tokio::sync::watch;
@@ -199,6 +203,7 @@ impl WorkerBuilder {
             client,
             queue,
             deployment,
+            capabilities: OnceLock::new(),
             instance_key: uuid::Uuid::new_v4().to_string(),
             stopping,
         };

@@ -14,11 +14,15 @@ pub(crate) mod pollers;
 mod registry;
 mod report;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use mainspring_api::v1::{
     deployment::WorkerDeploymentOptions,
     enums::TaskQueueType,
+    namespace::namespace_info::Capabilities,
     workflowservice::{DescribeNamespaceRequest, ShutdownWorkerRequest},
 };
 use tokio::{sync::watch, task::JoinHandle};
@@ -114,6 +118,8 @@ pub(crate) struct Shared {
     pub(crate) instance_key: String,
     /// Which version of which deployment it is, and what its workflows do when there is a newer one.
     pub(crate) deployment: Option<(WorkerDeploymentOptions, Versioning)>,
+    /// What the server can do; set when the worker starts.
+    pub(crate) capabilities: OnceLock<Capabilities>,
     /// True from when the worker is to stop.
     pub(crate) stopping: watch::Receiver<bool>,
 }
@@ -129,6 +135,11 @@ pub(crate) struct Settings {
 }
 
 impl Shared {
+    /// True when the server ends the polls of a worker that says farewell, so that none need be dropped.
+    pub(crate) fn polls_end_themselves(&self) -> bool {
+        self.capabilities.get().is_some_and(|capabilities| capabilities.worker_poll_complete_on_shutdown)
+    }
+
     /// What polls and answers say about the version, if the worker has one.
     pub(crate) fn deployment_options(&self) -> Option<WorkerDeploymentOptions> {
         self.deployment.as_ref().map(|(options, _)| options.clone())
@@ -153,16 +164,12 @@ impl Worker {
     /// When the namespace is not there or the server refuses it.
     pub async fn run(self) -> Result<(), WorkerError> {
         let Worker { shared, registry, settings, stop: _stop } = self;
-        check_namespace(&shared).await?;
+        let capabilities = check_namespace(&shared).await?;
+        let _ = shared.capabilities.set(capabilities);
         let activities = ActivityWorker::new(shared.clone(), &registry, &settings);
         tracing::info!(queue = %shared.queue, identity = %shared.identity, "worker started");
-        if registry.has_activities() {
-            activities.run().await;
-        } else {
-            stopped(&mut shared.stopping.clone()).await;
-        }
+        tokio::join!(farewell(&shared), activities.run());
         activities.drain(settings.drain).await;
-        farewell(&shared).await;
         tracing::info!(queue = %shared.queue, "worker stopped");
         Ok(())
     }
@@ -215,20 +222,24 @@ pub(crate) async fn stopped(stopping: &mut watch::Receiver<bool>) {
 }
 
 /// A wrong namespace is the most frequent mistake; polls would hide it behind their retries.
-async fn check_namespace(shared: &Shared) -> Result<(), WorkerError> {
+async fn check_namespace(shared: &Shared) -> Result<Capabilities, WorkerError> {
     let namespace = shared.client.namespace().to_owned();
     let request = DescribeNamespaceRequest { namespace: namespace.clone(), ..DescribeNamespaceRequest::default() };
     match shared.client.rpc().call(&request).await {
-        Ok(_) => Ok(()),
+        Ok(answer) => Ok(answer.namespace_info.and_then(|info| info.capabilities).unwrap_or_default()),
         Err(error) if error.code() == Code::NotFound => Err(WorkerError::NoNamespace(namespace)),
         // Some are allowed to poll, and not to look at the namespace.
-        Err(error) if matches!(error.code(), Code::Unimplemented | Code::PermissionDenied) => Ok(()),
+        Err(error) if matches!(error.code(), Code::Unimplemented | Code::PermissionDenied) => {
+            Ok(Capabilities::default())
+        }
         Err(error) => Err(WorkerError::Start(error)),
     }
 }
 
-/// Tells the server that this worker polls no more. Servers that do not know the call find out by themselves.
+/// Tells the server, when the worker is to stop, that it polls no more. Servers that do not know the call find out by
+/// themselves.
 async fn farewell(shared: &Shared) {
+    stopped(&mut shared.stopping.clone()).await;
     let request = ShutdownWorkerRequest {
         namespace: shared.client.namespace().to_owned(),
         identity: shared.identity.clone(),

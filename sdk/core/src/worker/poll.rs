@@ -10,7 +10,7 @@ use tonic::Code;
 use crate::{
     client::{Class, RpcError, RpcRetry, Unary, jittered},
     worker::{
-        Shared,
+        FAREWELL, Shared,
         pollers::{Brought, Scaler},
         stopped,
     },
@@ -44,10 +44,18 @@ pub(crate) async fn poll<Q: Unary>(
 ) -> Option<Q::Answer> {
     let mut stopping = shared.stopping.clone();
     loop {
+        let call = shared.client.rpc().call_as(Class::TaskPoll, request);
+        tokio::pin!(call);
         let answer = tokio::select! {
             biased;
-            () = stopped(&mut stopping) => return None,
-            answer = shared.client.rpc().call_as(Class::TaskPoll, request) => answer,
+            answer = &mut call => answer,
+            () = stopped(&mut stopping) => {
+                if !shared.polls_end_themselves() {
+                    return None;
+                }
+                // A task may be on its way; dropping the poll would lose it until its timeout.
+                return tokio::time::timeout(FAREWELL, call).await.ok()?.ok();
+            }
         };
         let error = match answer {
             Ok(answer) => {

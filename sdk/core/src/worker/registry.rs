@@ -77,11 +77,7 @@ impl Registry {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        !self.has_activities()
-    }
-
-    pub(crate) fn has_activities(&self) -> bool {
-        !self.activities.is_empty() || self.activity_fallback.is_some()
+        self.activities.is_empty() && self.activity_fallback.is_none()
     }
 
     /// The activities, for the part of the worker that runs them.
@@ -101,6 +97,10 @@ impl ActivitySet {
     /// The activity of this type, or the one for all others.
     pub(crate) fn find(&self, name: &str) -> Option<&ActivityDef> {
         self.activities.get(name).or(self.fallback.as_ref())
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.activities.is_empty() && self.fallback.is_none()
     }
 
     /// The types that are known, for people.

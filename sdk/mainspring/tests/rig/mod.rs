@@ -230,7 +230,6 @@ impl Flow {
                     accepted_request_message_id: message.id.clone(),
                     accepted_request_sequencing_event_id: sequencing_event_id,
                     accepted_request: Some(request.clone()),
-                    ..update::Acceptance::default()
                 };
                 let value = update::outcome::Value::Success(Payloads { payloads: vec![result] });
                 let outcome = Some(update::Outcome { value: Some(value) });
