@@ -251,16 +251,20 @@ impl RpcError {
 
     /// True when the same call may go well later.
     pub fn is_transient(&self) -> bool {
-        matches!(
-            self.code(),
-            Code::Unavailable
-                | Code::ResourceExhausted
-                | Code::Internal
-                | Code::Unknown
-                | Code::Aborted
-                | Code::DataLoss
-                | Code::OutOfRange
-        )
+        match self.code() {
+            Code::Unavailable | Code::Internal | Code::Unknown | Code::Aborted | Code::DataLoss => true,
+            Code::ResourceExhausted => !self.is_too_large(),
+            // So says the transport of calls that were under way when a connection closed.
+            Code::Cancelled => self.is_transport(),
+            _ => false,
+        }
+    }
+
+    /// True when the request or the answer is larger than what one of the two ends takes.
+    pub fn is_too_large(&self) -> bool {
+        let says = self.message();
+        // The words of grpc-go, of tonic, and of proxies that pass them on.
+        says.contains("larger than max") || says.contains("message length too large")
     }
 }
 
@@ -449,6 +453,16 @@ mod tests {
             let pause = jittered(Duration::from_secs(1));
             assert!(pause >= Duration::from_millis(800) && pause <= Duration::from_millis(1200), "{pause:?}");
         }
+    }
+
+    #[test]
+    fn what_is_too_large_is_not_tried_again() {
+        let large =
+            RpcError::new("Any", Status::resource_exhausted("grpc: received message larger than max (5 vs. 4)"));
+        assert!(large.is_too_large() && !large.is_transient());
+        let busy = RpcError::new("Any", Status::resource_exhausted("namespace rate limit exceeded"));
+        assert!(!busy.is_too_large() && busy.is_transient());
+        assert!(!RpcError::new("Any", Status::cancelled("by the caller")).is_transient());
     }
 
     #[test]

@@ -230,7 +230,7 @@ impl Inner {
                 Ok(ending) => ending,
                 Err(error) => Ending::Failed(error),
             };
-            report::ending(&self.shared, &token, &workflow_id, ending, pulse.take()).await;
+            report::ending(&self.shared, &token, &workflow_id, ending, pulse.unsent()).await;
         }
         .instrument(span)
         .await;
@@ -314,8 +314,11 @@ impl Inner {
         loop {
             let details = pulse.next().await;
             match self.heartbeat(info, details).await {
-                Ok(None) => {}
-                Ok(Some(reason)) => switch.cancel(reason),
+                Ok(None) => pulse.sent(),
+                Ok(Some(reason)) => {
+                    pulse.sent();
+                    switch.cancel(reason);
+                }
                 Err(error) => tracing::warn!(?error, "heartbeat failed"),
             }
             tokio::time::sleep(interval).await;

@@ -84,8 +84,8 @@ impl Reporter<'_> {
             ..RespondActivityTaskCompletedRequest::default()
         };
         match self.send(&request).await {
-            // Too large, usually: the server's words are what the workflow is to hear, rather than a timeout.
-            Err(error) if matches!(error.code(), Code::InvalidArgument | Code::ResourceExhausted) => {
+            // The server's words are what the workflow is to hear, rather than a timeout.
+            Err(error) if error.is_too_large() || error.code() == Code::InvalidArgument => {
                 let message = format!("the server does not take the result: {}", error.message());
                 self.failed(Error::application("ResultRefused", message).non_retryable(), None).await
             }
