@@ -24,11 +24,10 @@ const ENCODED: &str = "Encoded failure";
 /// [`FromPayload`](crate::payload::FromPayload), then through a chain of codecs.
 ///
 /// ```
-/// use mainspring_sdk::{DataConverter, codec::{Aes256Gcm, KeyRing, Zstd}};
+/// use mainspring_sdk::{DataConverter, codec::{Aes256Gcm, KeyRing}};
 ///
 /// # fn main() -> Result<(), mainspring_sdk::payload::PayloadError> {
 /// let converter = DataConverter::json()
-///     .codec(Zstd::level(3))
 ///     .codec(Aes256Gcm::new(KeyRing::new("2025", &[7; 32])?))
 ///     .encrypt_failures();
 /// # Ok(())
@@ -287,7 +286,6 @@ pub(crate) fn show_texts(failure: &mut Failure) {
 }
 
 #[cfg(test)]
-#[cfg(feature = "aes-gcm")]
 mod tests {
     use mainspring_api::v1::{
         command::{

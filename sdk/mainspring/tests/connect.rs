@@ -89,6 +89,19 @@ async fn a_server_that_is_not_there_is_named() {
     assert!(error.to_string().contains("Unavailable"), "{error}");
 }
 
+/// A call that meets no server is made again, and goes well when there is one.
+#[tokio::test]
+async fn a_call_outlasts_a_server_that_starts() {
+    let free = std::net::TcpListener::bind(anywhere()).unwrap().local_addr().unwrap();
+    let client = Client::connect(Connect::to(free.to_string()).lazy()).await.unwrap();
+    let counting = tokio::spawn(async move { client.count("").await });
+    // It fails at once as long as nobody listens, so this is after the first attempt.
+    tokio::time::sleep(millis(50)).await;
+    assert!(!counting.is_finished());
+    let _server = Server::start(Config::new(free, Storage::Memory)).await.unwrap();
+    assert_eq!(counting.await.unwrap().unwrap(), 0);
+}
+
 /// A namespace that is not there ends a worker at its start, not in an endless loop of polls.
 #[tokio::test]
 async fn a_worker_needs_its_namespace() {
