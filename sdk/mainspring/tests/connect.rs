@@ -4,7 +4,7 @@
 
 use std::{net::SocketAddr, path::Path};
 
-use mainspring::{ConnectError, WorkerError, activity::ActivityDef, prelude::*};
+use mainspring::{ConnectError, WorkerError, activity::ActivityDef, client::RpcRetry, prelude::*};
 use mainspring_server::{Config, Server, Storage, TlsFiles};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 
@@ -83,7 +83,7 @@ async fn a_server_that_is_not_there_is_named() {
     let error = Client::connect(Connect::to("h:1").header("two words", "v")).await.unwrap_err();
     assert!(matches!(error, ConnectError::Header { .. }), "{error}");
     // A lazy client fails when it calls, after having tried for a while.
-    let retry = mainspring::client::RpcRetry::default().max_elapsed(millis(300));
+    let retry = RpcRetry::default().max_elapsed(millis(300));
     let lazy = Client::connect(Connect::to(free.to_string()).lazy().retry(retry)).await.unwrap();
     let error = lazy.count("").await.unwrap_err();
     assert!(error.to_string().contains("Unavailable"), "{error}");
@@ -92,14 +92,41 @@ async fn a_server_that_is_not_there_is_named() {
 /// A call that meets no server is made again, and goes well when there is one.
 #[tokio::test]
 async fn a_call_outlasts_a_server_that_starts() {
-    let free = std::net::TcpListener::bind(anywhere()).unwrap().local_addr().unwrap();
-    let client = Client::connect(Connect::to(free.to_string()).lazy()).await.unwrap();
+    let listener = tokio::net::TcpListener::bind(anywhere()).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let client = Client::connect(Connect::to(address.to_string()).lazy()).await.unwrap();
     let counting = tokio::spawn(async move { client.count("").await });
-    // It fails at once as long as nobody listens, so this is after the first attempt.
-    tokio::time::sleep(millis(50)).await;
-    assert!(!counting.is_finished());
-    let _server = Server::start(Config::new(free, Storage::Memory)).await.unwrap();
+    // The first attempt is cut off, and the next ones meet nobody.
+    drop(listener.accept().await.unwrap());
+    drop(listener);
+    let _server = Server::start(Config::new(address, Storage::Memory)).await.unwrap();
     assert_eq!(counting.await.unwrap().unwrap(), 0);
+}
+
+/// A certificate that was replaced is shown to the server without a restart.
+#[tokio::test]
+async fn certificates_are_read_again_when_they_change() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let ca = Authority::new();
+    std::fs::write(at("ca.pem"), ca.0.pem()).unwrap();
+    ca.sign(folder.path(), "server");
+    Authority::new().sign(folder.path(), "client");
+    let mut config = Config::new(anywhere(), Storage::Memory);
+    config.tls = Some(TlsFiles { cert: at("server.pem"), key: at("server.key"), client_ca: Some(at("ca.pem")) });
+    let server = Server::start(config).await.unwrap();
+    let tls = Tls::new()
+        .server_ca_file(at("ca.pem"))
+        .server_name("localhost")
+        .client_certificate_files(at("client.pem"), at("client.key"))
+        .look_at_files_every(millis(10));
+    let connect = Connect::to(format!("127.0.0.1:{}", server.local_addr().port())).tls(tls).lazy();
+    let client = Client::connect(connect.retry(RpcRetry::never())).await.unwrap();
+    let refused = client.count("").await.unwrap_err().to_string();
+    assert!(refused.contains("UnknownCA") || refused.contains("DecryptError"), "{refused}");
+    ca.sign(folder.path(), "client");
+    let served = async { while client.count("").await.is_err() {} };
+    tokio::time::timeout(secs(20), served).await.expect("the new certificate is shown");
 }
 
 /// A namespace that is not there ends a worker at its start, not in an endless loop of polls.

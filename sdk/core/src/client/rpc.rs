@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    sync::{Arc, RwLock},
+    sync::{Arc, PoisonError, RwLock, Weak},
     time::{Duration, Instant},
 };
 
@@ -30,7 +30,8 @@ pub struct Rpc {
 }
 
 struct Inner {
-    channel: Channel,
+    /// Replaced when the certificates changed.
+    channel: RwLock<Channel>,
     namespace: String,
     headers: Vec<(MetadataKey<Ascii>, MetadataValue<Ascii>)>,
     api_key: Option<ApiKey>,
@@ -290,7 +291,7 @@ impl Rpc {
         api_key: Option<ApiKey>,
         retry: RpcRetry,
     ) -> Rpc {
-        Rpc { inner: Arc::new(Inner { channel, namespace, headers, api_key, retry }) }
+        Rpc { inner: Arc::new(Inner { channel: RwLock::new(channel), namespace, headers, api_key, retry }) }
     }
 
     /// Calls, as a user does. Cancel safe: dropped, the server hears that nobody waits.
@@ -332,7 +333,7 @@ impl Rpc {
     }
 
     async fn once<Q: Unary>(&self, body: Bytes, deadline: Duration) -> Result<Q::Answer, Status> {
-        let mut grpc = Grpc::new(self.inner.channel.clone())
+        let mut grpc = Grpc::new(self.channel())
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
         grpc.ready().await.map_err(|error| Status::from_error(Box::new(error)))?;
@@ -353,8 +354,33 @@ impl Rpc {
         Ok(grpc.unary(request, path, Encoded::<Q::Answer>::default()).await?.into_inner())
     }
 
+    fn channel(&self) -> Channel {
+        self.inner.channel.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// As long as somebody uses the connection, what replaces it.
+    pub(crate) fn downgrade(&self) -> WeakRpc {
+        WeakRpc(Arc::downgrade(&self.inner))
+    }
+
     pub(crate) fn api_key(&self) -> Option<&ApiKey> {
         self.inner.api_key.as_ref()
+    }
+}
+
+/// Does not keep the connection open.
+pub(crate) struct WeakRpc(Weak<Inner>);
+
+impl WeakRpc {
+    pub(crate) fn is_used(&self) -> bool {
+        self.0.strong_count() > 0
+    }
+
+    /// Later calls go over this channel; those under way keep the old one.
+    pub(crate) fn replace_channel(&self, channel: Channel) {
+        if let Some(inner) = self.0.upgrade() {
+            *inner.channel.write().unwrap_or_else(PoisonError::into_inner) = channel;
+        }
     }
 }
 
@@ -371,7 +397,7 @@ impl ApiKey {
 
     fn get(&self) -> String {
         match self {
-            ApiKey::Set(key) => key.read().unwrap_or_else(|poisoned| poisoned.into_inner()).clone(),
+            ApiKey::Set(key) => key.read().unwrap_or_else(PoisonError::into_inner).clone(),
             ApiKey::Asked(ask) => ask(),
         }
     }
