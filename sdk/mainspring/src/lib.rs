@@ -42,3 +42,8 @@ pub mod prelude {
         durations::{days, hours, millis, mins, secs},
     };
 }
+
+/// The pages about Rust, whose blocks are tested.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/rust-activities.md")]
+mod pages {}
