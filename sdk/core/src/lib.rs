@@ -14,6 +14,7 @@ pub mod durations;
 pub mod error;
 mod failure;
 pub mod payload;
+pub mod replay;
 pub mod retry;
 #[doc(hidden)]
 pub mod rt;
@@ -31,5 +32,7 @@ pub use crate::{
     error::{Error, Result},
     payload::{FromPayload, Payload, Proto, ProtoJson, Raw, RawArgs, ToPayload},
     retry::RetryPolicy,
-    worker::{Slots, Worker, WorkerBuilder, WorkerError, WorkerHandle},
+    replay::{ReplayError, Replayer},
+    worker::{Slots, VerifyReplay, Worker, WorkerBuilder, WorkerError, WorkerHandle},
+    workflow::{Ctx, WorkflowDef},
 };

@@ -37,6 +37,7 @@ pub use self::{
     registry::{Register, Registry},
     verify::VerifyReplay,
 };
+pub(crate) use self::payloads::decode_events;
 use crate::{client::Client, client::RpcError};
 
 /// Calls that end the worker's life have this long.

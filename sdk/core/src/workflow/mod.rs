@@ -31,7 +31,7 @@ mod ops;
 pub(crate) mod panic;
 mod patch;
 mod query;
-mod random;
+pub(crate) mod random;
 mod rng;
 mod run;
 mod scope;
@@ -61,4 +61,4 @@ pub use self::{
 };
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
