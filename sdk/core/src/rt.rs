@@ -41,6 +41,14 @@ pub fn finish<R: Outcome<Output: ToPayload>>(returned: R) -> Result<Payload> {
     Ok(returned.into_result()?.to_payload()?)
 }
 
+/// The payload of an answer that cannot fail.
+///
+/// # Errors
+/// When it has no payload.
+pub fn answer(value: impl ToPayload) -> Result<Payload> {
+    Ok(value.to_payload()?)
+}
+
 /// What a signal's handler returns: nothing, or a `Result` of nothing.
 #[diagnostic::on_unimplemented(
     message = "a signal's handler returns nothing, or a `Result<()>`: nobody is there to take `{Self}`",

@@ -218,7 +218,7 @@ fn finished(returned: &ReturnType, call: &TokenStream) -> TokenStream {
     if is_result {
         return quote_spanned!(returned.span()=> ::mainspring::__rt::finish(#call));
     }
-    quote_spanned!(returned.span()=> ::mainspring::__rt::finish(::mainspring::__rt::Result::Ok(#call)))
+    quote_spanned!(returned.span()=> ::mainspring::__rt::answer(#call))
 }
 
 /// The type that a caller gets, and whether it is written as a `Result`.

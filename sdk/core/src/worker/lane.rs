@@ -39,7 +39,6 @@ const LOOK: Duration = Duration::from_millis(100);
 pub(crate) struct Lanes {
     lanes: Vec<Lane>,
     next_job: AtomicU64,
-    cached: Arc<AtomicU64>,
 }
 
 struct Lane {
@@ -55,7 +54,6 @@ pub(crate) struct LaneSettings {
     pub(crate) set: WorkflowSet,
     pub(crate) runs_max: usize,
     pub(crate) bytes_max: usize,
-    cached: Arc<AtomicU64>,
 }
 
 #[derive(Default)]
@@ -130,25 +128,18 @@ impl Lanes {
     pub(crate) fn new(count: usize, namespace: &str, set: &WorkflowSet, runs_max: usize, bytes_max: usize) -> Lanes {
         panic::install_hook();
         let count = count.max(1);
-        let cached = Arc::new(AtomicU64::new(0));
         let lanes = (0..count).map(|_| {
             let settings = LaneSettings {
                 namespace: namespace.to_owned(),
                 set: set.clone(),
                 runs_max: runs_max.div_ceil(count),
                 bytes_max: bytes_max / count,
-                cached: cached.clone(),
             };
             let (queue, settings) = (Arc::new(Queue::default()), Arc::new(settings));
             let seat = Mutex::new(take_seat(&queue, &settings));
             Lane { queue, seat, settings }
         });
-        Lanes { lanes: lanes.collect(), next_job: AtomicU64::new(1), cached }
-    }
-
-    /// How many runs are in memory.
-    pub(crate) fn cached(&self) -> u64 {
-        self.cached.load(Ordering::Relaxed)
+        Lanes { lanes: lanes.collect(), next_job: AtomicU64::new(1) }
     }
 
     /// Lets the lane of a run do something.
@@ -383,7 +374,6 @@ impl Runs {
         let kept = self.runs.remove(run_id)?;
         self.by_use.remove(&kept.used);
         self.bytes = self.bytes.saturating_sub(kept.bytes);
-        self.settings.cached.fetch_sub(1, Ordering::Relaxed);
         Some(kept)
     }
 
@@ -396,7 +386,6 @@ impl Runs {
             self.by_use.insert(self.clock, run_id.clone());
         }
         self.runs.insert(run_id, kept);
-        self.settings.cached.fetch_add(1, Ordering::Relaxed);
         while self.runs.len() > self.settings.runs_max.max(1) || self.bytes > self.settings.bytes_max && self.runs.len() > 1 {
             let Some((_, oldest)) = self.by_use.first_key_value() else { break };
             let oldest = oldest.clone();

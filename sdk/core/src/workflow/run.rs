@@ -170,10 +170,6 @@ impl Run {
         woken.into_iter().for_each(Waker::wake);
     }
 
-    pub(crate) fn mode(&self) -> Mode {
-        self.mode.get()
-    }
-
     pub(crate) fn set_mode(&self, mode: Mode) -> Mode {
         self.mode.replace(mode)
     }
