@@ -242,7 +242,10 @@ async fn a_timer_ends_the_wait() {
 async fn child(cx: Ctx, name: String, wait: bool) -> Result<String> {
     if wait {
         let mut names = cx.signals::<String>("name");
-        return Ok(format!("{name} and {}", names.next().await));
+        return race! {
+            other = names.next() => Ok(format!("{name} and {other}")),
+            _ = cx.cancelled() => Err(Error::cancelled()),
+        };
     }
     if name.is_empty() {
         return Err(Error::application("Nameless", "a child needs a name"));
@@ -289,7 +292,7 @@ async fn other_workflows_are_signalled_and_cancelled() {
     let said = result(&handle).await.unwrap();
     assert!(said.contains("nobody-is-here") && said.contains("NOT_FOUND"), "{said}");
     let ended = result(&order).await.unwrap_err();
-    assert!(ended.is_cancelled(), "{ended:?}");
+    assert!(ended.root_cause().is_cancelled(), "{ended:?}");
     bench.end(&[handle.id(), order.id()]).await;
 }
 
@@ -328,7 +331,7 @@ async fn cancellation_reaches_what_is_running_and_ends_the_workflow() {
     let handle = bench.start(cancelled()).await;
     handle.cancel().await.unwrap();
     let ended = result(&handle).await.unwrap_err();
-    assert!(ended.is_cancelled(), "{ended:?}");
+    assert!(ended.root_cause().is_cancelled(), "{ended:?}");
     bench.end(&[handle.id()]).await;
 }
 

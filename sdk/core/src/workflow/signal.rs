@@ -150,7 +150,8 @@ impl<T: FromPayload> SignalStream<T> {
         SignalStream { run, name, of: PhantomData }
     }
 
-    /// The next one; waits for it.
+    /// The next one; waits for it, also when the workflow is asked to stop: `race!` it with
+    /// [`Ctx::cancelled`](crate::workflow::Ctx::cancelled) to give up then.
     pub fn next(&mut self) -> impl Future<Output = T> + '_ {
         poll_fn(move |cx| {
             if let Some(value) = self.try_next() {
