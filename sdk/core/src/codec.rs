@@ -6,7 +6,6 @@
 //! - [`Aes256Gcm`]: encryption with a ring of keys, as in Temporal's samples. [`Zstd`]: compression.
 //! - `visit`: where in a message payloads are.
 
-#[cfg(feature = "aes-gcm")]
 mod aes;
 pub(crate) mod visit;
 #[cfg(feature = "zstd")]
@@ -16,7 +15,6 @@ use std::{future::Future, pin::Pin};
 
 use crate::payload::{Payload, PayloadError};
 
-#[cfg(feature = "aes-gcm")]
 pub use self::aes::{Aes256Gcm, KeyRing};
 #[cfg(feature = "zstd")]
 pub use self::zstd::Zstd;

@@ -31,8 +31,8 @@ pub use crate::{
     convert::DataConverter,
     error::{Error, Result},
     payload::{FromPayload, Payload, Proto, ProtoJson, Raw, RawArgs, ToPayload},
-    retry::RetryPolicy,
     replay::{ReplayError, Replayer},
-    worker::{Slots, VerifyReplay, Worker, WorkerBuilder, WorkerError, WorkerHandle},
+    retry::RetryPolicy,
+    worker::{Pollers, Slots, VerifyReplay, Versioning, Worker, WorkerBuilder, WorkerError, WorkerHandle},
     workflow::{Ctx, WorkflowDef},
 };

@@ -5,7 +5,7 @@ use quote::{format_ident, quote};
 use syn::{Attribute, ImplItem, ImplItemFn, ItemImpl, Signature, Type};
 
 use crate::{
-    activity::{is_doc, made},
+    activity::{is_cfg, is_doc, made},
     options::Options,
     signature::Contract,
 };
@@ -84,7 +84,7 @@ impl<'a> Method<'a> {
 
     /// The function that describes the call.
     fn call(&self) -> TokenStream {
-        let docs = self.attributes.iter().filter(|attribute| is_doc(attribute));
+        let docs = self.attributes.iter().filter(|attribute| is_doc(attribute) || is_cfg(attribute));
         let (visibility, name) = (&self.source.vis, &self.source.sig.ident);
         let (parameters, names, output) = (self.contract.parameters(), &self.contract.names, &self.contract.output);
         let (setters, activity_type) = (&self.options.setters, &self.activity_type);
@@ -116,7 +116,8 @@ impl<'a> Method<'a> {
         let shared = quote!(let shared = ::std::sync::Arc::clone(&shared););
         let made =
             made(&self.options, &self.source.sig, &quote!(#activity_type), &call, &self.contract.returns, &shared)?;
-        Ok(quote! {{
+        let cfgs = self.attributes.iter().filter(|attribute| is_cfg(attribute));
+        Ok(quote! {#(#cfgs)* {
             let shared = ::std::sync::Arc::clone(&self);
             #made
         }})

@@ -46,6 +46,7 @@ pub(crate) fn expand(options: &Options, function: Function) -> syn::Result<Token
     let name = &signature.ident;
     let activity_type = options.name.as_ref().map_or_else(|| name.to_string(), syn::LitStr::value);
     let docs: Vec<&Attribute> = attributes.iter().filter(|attribute| is_doc(attribute)).collect();
+    let cfgs: Vec<&Attribute> = attributes.iter().filter(|attribute| is_cfg(attribute)).collect();
     let (parameters, names, output) = (contract.parameters(), &contract.names, &contract.output);
     let setters = &options.setters;
     let defined = body.is_some().then(|| quote!(.defined_by(#name::def)));
@@ -56,16 +57,19 @@ pub(crate) fn expand(options: &Options, function: Function) -> syn::Result<Token
     let about =
         format!(" The activity `{activity_type}`: its name, its body, its definition. The function describes calls.");
     Ok(quote! {
+        #(#cfgs)*
         #(#docs)*
         #visibility fn #name(#parameters) -> ::mainspring::__rt::ActivityCall<#output> {
             ::mainspring::__rt::ActivityCall::<#output>::new(#name::NAME)#(.arg(#names))*#(#setters)*#defined
         }
 
+        #(#cfgs)*
         #[doc = #about]
         #[allow(non_camel_case_types)]
         #[derive(Clone, Copy, Debug)]
         #visibility enum #name {}
 
+        #(#cfgs)*
         #[allow(dead_code)]
         impl #name {
             /// The activity's type.
@@ -160,4 +164,9 @@ pub(crate) fn made(
 
 pub(crate) fn is_doc(attribute: &Attribute) -> bool {
     matches!(&attribute.meta, Meta::NameValue(pair) if pair.path.is_ident("doc"))
+}
+
+/// What leaves an item out leaves out all that is made of it.
+pub(crate) fn is_cfg(attribute: &Attribute) -> bool {
+    attribute.path().is_ident("cfg")
 }

@@ -12,6 +12,8 @@ mod handlers;
 mod options;
 mod scan;
 mod signature;
+#[cfg(test)]
+mod tests;
 mod workflow;
 
 use proc_macro::TokenStream;

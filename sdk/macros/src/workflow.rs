@@ -170,7 +170,10 @@ fn of_impl(options: &Options, mut block: ItemImpl) -> syn::Result<TokenStream> {
         rest.push(ImplItem::Fn(method));
     }
     let Some(run) = run else {
-        return Err(syn::Error::new_spanned(&owner, "a workflow has a method `async fn run(&self, cx: Ctx) -> Result<..>`"));
+        return Err(syn::Error::new_spanned(
+            &owner,
+            "a workflow has a method `async fn run(&self, cx: Ctx) -> Result<..>`",
+        ));
     };
     is_async(&run)?;
     shared_self(&run)?;
@@ -242,7 +245,10 @@ fn making(init: Option<&Signature>, run: &Contract) -> syn::Result<(TokenStream,
         return Ok((quote!(<Self as ::core::default::Default>::default()), parameters));
     };
     if let Some(extra) = run.names.first() {
-        return Err(syn::Error::new(extra.span(), "the arguments go to `init`, which is there; `run` takes the context only"));
+        return Err(syn::Error::new(
+            extra.span(),
+            "the arguments go to `init`, which is there; `run` takes the context only",
+        ));
     }
     if let Some(receiver) = init.receiver() {
         return Err(syn::Error::new(receiver.span(), "`init` makes the state: it takes arguments and gives `Self`"));

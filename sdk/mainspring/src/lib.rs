@@ -36,8 +36,8 @@ pub mod prelude {
     pub use mainspring_macros::{activities, activity, query, signal, update, workflow};
     pub use mainspring_sdk::{
         Activity, ActivityCall, Call, CancelKind, Client, ClientError, Connect, DataConverter, Error, IdReuse,
-        OnConflict, Priority, Query, Result, RetryPolicy, SearchAttributes, Signal, Slots, Tls, Update, Worker,
-        WorkflowCall,
+        OnConflict, Pollers, Priority, Query, Result, RetryPolicy, SearchAttributes, Signal, Slots, Tls, Update,
+        Versioning, Worker, WorkflowCall,
         client::WorkflowHandle,
         durations::{days, hours, millis, mins, secs},
         join, race,

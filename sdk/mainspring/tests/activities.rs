@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that fails says where")]
 
+#[expect(dead_code, reason = "the tests of clients use more of it")]
 mod rig;
 
 use std::{

@@ -25,6 +25,10 @@ fn blocking(number: u64) -> Result<u64, std::num::ParseIntError> {
     Ok(number + 1)
 }
 
+#[activity]
+#[cfg(any())]
+async fn absent() -> Result<NoSuchType> {}
+
 /// Run by another team.
 #[activity(name = "PriceQuote", start_to_close = "5s")]
 pub async fn price(sku: String, (_, count): (u8, u64)) -> Result<f64>;
@@ -40,6 +44,9 @@ impl Counter {
         cx.heartbeat(&by);
         Ok(self.from + by)
     }
+
+    #[cfg(any())]
+    fn absent(&self) -> Result<NoSuchType> {}
 
     #[activity(name = "reset_v2", start_to_close = "5s")]
     fn reset(&self) -> Result<()> {

@@ -1,91 +1,83 @@
-//! Updates of workflows. They need a server that has updates: with `TEST_SERVER` any, ours once it has them.
+//! Updates of workflows that the test drives.
+//!
+//! They need a server that has updates: `TEST_SERVER=127.0.0.1:7233 cargo test -p mainspring --test updates -- --ignored`.
 
-#![expect(clippy::unwrap_used, reason = "a test that fails says where")]
-
-#[allow(dead_code, reason = "other tests use the rest")]
+#[expect(dead_code, reason = "the tests of activities use more of it")]
 mod rig;
 
-use mainspring::{Replayer, VerifyReplay, prelude::*};
-use rig::{PATIENCE, Rig, unique};
+use mainspring::{Raw, payload::ToPayload, prelude::*};
+use rig::{Flow, Rig, unique};
 
-#[activity(start_to_close = "10s")]
-async fn compose(name: String) -> Result<String> {
-    Ok(format!("Hello, {name}!"))
+const NEEDS: &str = "the server in this process has no updates yet";
+
+fn add(number: i32) -> mainspring::UpdateCall<i32> {
+    Update::named("add").arg(number).returns::<i32>()
 }
 
-#[derive(Default)]
-#[workflow]
-struct Names {
-    names: Var<Vec<String>>,
-    closed: Var<bool>,
-}
-
-#[workflow]
-impl Names {
-    async fn run(&self, cx: Ctx) -> Result<Vec<String>> {
-        self.closed.until(|closed| *closed).await;
-        cx.handlers_finished().await;
-        Ok(self.names.get())
-    }
-
-    #[update(validate = short)]
-    async fn add(&self, cx: Ctx, name: String) -> Result<usize> {
-        let name = cx.run(compose(name)).await?;
-        Ok(self.names.update(|names| {
-            names.push(name);
-            names.len()
-        }))
-    }
-
-    fn short(&self, name: &str) -> Result<()> {
-        match name.len() {
-            0..=5 => Ok(()),
-            _ => Err(Error::application("TooLong", format!("{name:?} is too long"))),
-        }
-    }
-
-    #[update(name = "close-it")]
-    fn close(&self) -> Vec<String> {
-        self.closed.set(true);
-        self.names.get()
-    }
-
-    #[update]
-    async fn fail(&self) -> Result<()> {
-        Err(Error::application("Broken", "as asked"))
-    }
-}
-
+/// An update is done, or rejected; both are told apart from a call that failed.
 #[tokio::test]
-async fn updates_are_validated_done_and_replayed() {
+#[ignore = "the server in this process has no updates yet"]
+async fn updates_are_done_or_rejected() {
     let rig = Rig::start().await;
-    if std::env::var("TEST_SERVER").is_err() {
-        eprintln!("SKIPPED: our server has no updates yet; set TEST_SERVER to the address of one that has");
-        return;
-    }
     let client = rig.client().await;
-    let queue = unique("updates");
-    let build = || {
-        let worker = Worker::builder(&client, &queue).register(Names::def()).register(compose::def());
-        worker.verify_replay(VerifyReplay::Always).spawn().unwrap()
-    };
-    let worker = build();
-    let handle = client.start(Names::start().id(&queue).queue(&queue)).await.unwrap();
-    let patient = tokio::time::timeout(PATIENCE, async {
-        assert_eq!(handle.update(Names::add("ann".to_owned())).await.unwrap(), 1);
-        let refused = handle.update(Names::add("nebuchadnezzar".to_owned())).await.unwrap_err();
-        assert!(format!("{refused:?}").contains("is too long"), "{refused:?}");
-        let unknown = handle.update(Update::named("colour").returns::<String>()).await.unwrap_err();
-        assert!(format!("{unknown:?}").contains("no update \"colour\""), "{unknown:?}");
-        let failed = handle.update(Names::fail()).await.unwrap_err();
-        assert!(format!("{failed:?}").contains("as asked"), "{failed:?}");
-        worker.stop().await.unwrap();
-        let worker = build();
-        assert_eq!(handle.update(Names::add("bob".to_owned())).await.unwrap(), 2);
-        assert_eq!(handle.update(Names::close()).await.unwrap(), ["Hello, ann!", "Hello, bob!"]);
-        assert_eq!(handle.result().await.unwrap(), ["Hello, ann!", "Hello, bob!"]);
-        worker.stop().await.unwrap();
-    });
-    patient.await.expect("it ends");
-    Replayer::new().register(Names::def()).replay_workflow(&client, &queue).await.unwrap();
+    let mut flow = Flow::start(&client).await;
+    let task = flow.task().await;
+    flow.answer_nothing(task).await;
+
+    let handle = flow.handle.clone();
+    let updating = tokio::spawn(async move { handle.update(add(5)).await });
+    flow.answer_update(Ok(7.to_payload().unwrap())).await;
+    assert_eq!(updating.await.unwrap().expect(NEEDS), 7);
+
+    let handle = flow.handle.clone();
+    let updating = tokio::spawn(async move { handle.start_update(add(-1)).await.map(|update| update.id().to_owned()) });
+    flow.answer_update(Err(Error::application("Negative", "no"))).await;
+    match updating.await.unwrap() {
+        Err(ClientError::UpdateFailed { name, cause }) => {
+            assert_eq!((name.as_str(), cause.as_application().unwrap().kind.as_str()), ("add", "Negative"));
+        }
+        other => panic!("{other:?}"),
+    }
+    flow.handle.terminate("done").await.unwrap();
+}
+
+/// An update with an id is done once, and its result is there for whoever knows the id.
+#[tokio::test]
+#[ignore = "the server in this process has no updates yet"]
+async fn an_update_is_found_by_its_id() {
+    let rig = Rig::start().await;
+    let client = rig.client().await;
+    let mut flow = Flow::start(&client).await;
+    let task = flow.task().await;
+    flow.answer_nothing(task).await;
+    let handle = flow.handle.clone();
+    let starting = tokio::spawn(async move { handle.start_update(add(5).id("u-1")).await });
+    flow.answer_update(Ok(7.to_payload().unwrap())).await;
+    let update = starting.await.unwrap().expect(NEEDS);
+    assert_eq!((update.id(), update.result().await.unwrap()), ("u-1", 7));
+    assert_eq!(flow.handle.update_handle::<i32>("u-1").result().await.unwrap(), 7);
+    assert_eq!(flow.handle.update(add(6).id("u-1")).await.unwrap(), 7);
+    flow.handle.terminate("done").await.unwrap();
+}
+
+/// A workflow is started with its first update, in one step.
+#[tokio::test]
+#[ignore = "the server in this process has no updates yet"]
+async fn an_update_starts_its_workflow() {
+    let rig = Rig::start().await;
+    let client = rig.client().await;
+    let queue = unique("update");
+    let call = Call::named("Driven").returns::<Raw>().id(&queue).queue(&queue);
+    let refused = client.update_with_start(call.clone(), add(1)).await.unwrap_err();
+    assert!(refused.to_string().contains("needs on_conflict"), "{refused}");
+
+    let (starter, start) = (client.clone(), call.clone().on_conflict(OnConflict::UseExisting));
+    let starting = tokio::spawn(async move { starter.update_with_start(start, add(5)).await });
+    let mut flow = Flow::of(&client, &client.workflow(&queue), &queue);
+    flow.answer_update(Ok(7.to_payload().unwrap())).await;
+    let (handle, update) = starting.await.unwrap().expect(NEEDS);
+    assert_eq!(update.result().await.unwrap(), 7);
+    let taken = client.update_with_start(call.on_conflict(OnConflict::Fail), add(5)).await.unwrap_err();
+    assert!(matches!(taken, ClientError::AlreadyStarted { .. }), "{taken}");
+    handle.terminate("done").await.unwrap();
 }

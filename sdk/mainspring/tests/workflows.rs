@@ -464,3 +464,31 @@ async fn unknown_types_go_to_the_fallback() {
     assert_eq!(result(&handle).await.unwrap(), "Anything with 4");
     worker.stop().await.unwrap();
 }
+
+#[activity(start_to_close = "20s")]
+async fn slow() -> Result<String> {
+    tokio::time::sleep(secs(3)).await;
+    Ok("slow".to_owned())
+}
+
+#[workflow]
+async fn patient(cx: Ctx) -> Result<String> {
+    let slow = cx.run_local(slow());
+    let first = cx.run(compose("first".to_owned())).await?;
+    Ok(format!("{first} {}", slow.await?))
+}
+
+/// A local activity that takes longer than a workflow task may: the task is completed and begun anew meanwhile.
+#[tokio::test]
+async fn a_long_local_activity_outlives_its_workflow_task() {
+    let rig = Rig::start().await;
+    let client = rig.client().await;
+    let queue = unique("patient");
+    let definitions = (patient::def(), slow::def(), compose::def());
+    let worker = Worker::builder(&client, &queue).register(definitions.0).register(definitions.1);
+    let worker = worker.register(definitions.2).spawn().unwrap();
+    let handle = client.start(patient().id(&queue).queue(&queue).task_timeout(secs(1))).await.unwrap();
+    assert_eq!(result(&handle).await.unwrap(), "Hello, first! slow");
+    Replayer::new().register(patient::def()).replay_workflow(&client, &queue).await.unwrap();
+    worker.stop().await.unwrap();
+}

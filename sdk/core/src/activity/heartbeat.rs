@@ -1,7 +1,7 @@
 //! Heartbeats: the newest details wait here until it is time to send them.
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -17,10 +17,18 @@ const INTERVAL_MAX: Duration = Duration::from_secs(60);
 /// The details that wait to be sent.
 #[derive(Debug, Default)]
 pub(crate) struct Pulse {
-    waiting: Mutex<Option<Vec<Payload>>>,
+    state: Mutex<State>,
     come: Notify,
     /// Set by tests, which want every one of them.
     all: Option<Mutex<Vec<Vec<Payload>>>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The newest, unless they are being sent.
+    waiting: Option<Vec<Payload>>,
+    /// On their way, perhaps.
+    sending: Option<Vec<Payload>>,
 }
 
 impl Pulse {
@@ -34,23 +42,37 @@ impl Pulse {
         if let Some(all) = &self.all {
             all.lock().unwrap_or_else(PoisonError::into_inner).push(details.clone());
         }
-        *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = Some(details);
+        self.state().waiting = Some(details);
         self.come.notify_one();
     }
 
-    /// What waits, which no longer does.
-    pub(crate) fn take(&self) -> Option<Vec<Payload>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-
-    /// Waits for details, which no longer wait then. Cancel safe.
+    /// Waits for details to send; [`sent`](Pulse::sent) says that they were. Cancel safe.
     pub(crate) async fn next(&self) -> Vec<Payload> {
         loop {
-            if let Some(details) = self.take() {
-                return details;
+            {
+                let mut state = self.state();
+                if let Some(details) = state.waiting.take() {
+                    state.sending = Some(details.clone());
+                    return details;
+                }
             }
             self.come.notified().await;
         }
+    }
+
+    /// What was to be sent has arrived.
+    pub(crate) fn sent(&self) {
+        self.state().sending = None;
+    }
+
+    /// The newest details that the server may not have, for the end of the activity.
+    pub(crate) fn unsent(&self) -> Option<Vec<Payload>> {
+        let mut state = self.state();
+        state.waiting.take().or(state.sending.take())
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// All that was told, of one that [records](Pulse::recording).
@@ -85,6 +107,18 @@ mod tests {
         pulse.beat(vec![]);
         pulse.beat(vec![crate::payload::null()]);
         assert_eq!(pulse.next().await.len(), 1);
-        assert_eq!(pulse.take(), None);
+    }
+
+    #[tokio::test]
+    async fn details_that_were_not_sent_are_not_lost() {
+        let pulse = Pulse::default();
+        assert_eq!(pulse.unsent(), None);
+        pulse.beat(vec![crate::payload::null()]);
+        let details = pulse.next().await;
+        assert_eq!(pulse.unsent(), Some(details));
+        pulse.beat(vec![]);
+        pulse.next().await;
+        pulse.sent();
+        assert_eq!(pulse.unsent(), None);
     }
 }

@@ -6,14 +6,15 @@ use mainspring_api::v1::workflowservice::GetSystemInfoRequest;
 use tonic::{
     Code,
     metadata::{Ascii, MetadataKey, MetadataValue},
-    transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
+    transport::{Channel, Endpoint},
 };
 
 use crate::{
     client::{
-        Client, RpcError, RpcRetry,
+        Class, Client, RpcError, RpcRetry,
         profile::{Profile, ProfileError},
         rpc::{ApiKey, Rpc},
+        tls::{self, Tls},
     },
     convert::DataConverter,
 };
@@ -41,30 +42,6 @@ pub struct Connect {
     keep_alive: Option<(Duration, Duration)>,
     connect_timeout: Duration,
     lazy: bool,
-}
-
-/// Encryption of the connection, and certificates.
-#[derive(Clone, Debug, Default)]
-pub struct Tls {
-    server_ca: Option<Pem>,
-    client: Option<(Pem, Pem)>,
-    server_name: Option<String>,
-}
-
-#[derive(Clone)]
-enum Pem {
-    File(PathBuf),
-    Text(Vec<u8>),
-}
-
-/// Secrets stay out of logs.
-impl std::fmt::Debug for Pem {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Pem::File(path) => write!(f, "{}", path.display()),
-            Pem::Text(text) => write!(f, "{} bytes", text.len()),
-        }
-    }
 }
 
 /// Why there is no connection. One line that says what to look at.
@@ -243,48 +220,6 @@ impl Connect {
     }
 }
 
-impl Tls {
-    /// With the certificate authorities of this machine, and no certificate of the client's.
-    pub fn new() -> Tls {
-        Tls::default()
-    }
-
-    /// Trusts these authorities only, in PEM.
-    #[must_use]
-    pub fn server_ca(mut self, pem: impl Into<Vec<u8>>) -> Tls {
-        self.server_ca = Some(Pem::Text(pem.into()));
-        self
-    }
-
-    /// Trusts the authorities in this PEM file only.
-    #[must_use]
-    pub fn server_ca_file(mut self, path: impl Into<PathBuf>) -> Tls {
-        self.server_ca = Some(Pem::File(path.into()));
-        self
-    }
-
-    /// Shows this certificate, in PEM, with its key.
-    #[must_use]
-    pub fn client_certificate(mut self, certificate: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Tls {
-        self.client = Some((Pem::Text(certificate.into()), Pem::Text(key.into())));
-        self
-    }
-
-    /// Shows the certificate in this PEM file, with the key in the other one.
-    #[must_use]
-    pub fn client_certificate_files(mut self, certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Tls {
-        self.client = Some((Pem::File(certificate.into()), Pem::File(key.into())));
-        self
-    }
-
-    /// Expects this name in the server's certificate, and asks for it, instead of the address's host.
-    #[must_use]
-    pub fn server_name(mut self, name: impl Into<String>) -> Tls {
-        self.server_name = Some(name.into());
-        self
-    }
-}
-
 impl std::fmt::Debug for Connect {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Connect")
@@ -298,21 +233,24 @@ impl std::fmt::Debug for Connect {
 
 pub(crate) async fn connect(options: Connect) -> Result<Client, ConnectError> {
     let target = options.target.clone();
-    let endpoint = endpoint(&options).await?;
+    let headers = headers(&options)?;
+    let first = endpoint(&options).await?;
     let channel: Channel = if options.lazy {
-        endpoint.connect_lazy()
+        first.connect_lazy()
     } else {
-        let connected = endpoint.connect().await;
+        let connected = first.connect().await;
         connected.map_err(|error| ConnectError::Unreachable { target: target.clone(), why: chain(&error) })?
     };
-    let lazy = options.lazy;
-    let client = over(channel, options)?;
-    if !lazy {
-        match client.rpc().call(&GetSystemInfoRequest {}).await {
+    let client = over(channel, headers, options.clone());
+    if let Some(tls) = options.tls.clone().filter(Tls::has_files) {
+        tokio::spawn(tls::renew(tls, options.clone(), client.rpc().downgrade()));
+    }
+    if !options.lazy {
+        match client.rpc().call_as(Class::Once, &GetSystemInfoRequest {}).await {
             Ok(_) => {}
             // Servers of long ago do not know the call.
             Err(error) if error.code() == Code::Unimplemented => {}
-            Err(error) if error.code() == Code::Unavailable => {
+            Err(error) if error.is_transport() || error.code() == Code::Unavailable => {
                 return Err(ConnectError::Unreachable { target, why: error.to_string() });
             }
             Err(source) => return Err(ConnectError::Refused { target, source }),
@@ -322,18 +260,27 @@ pub(crate) async fn connect(options: Connect) -> Result<Client, ConnectError> {
 }
 
 /// A client over a channel that is there.
-pub(crate) fn over(channel: Channel, options: Connect) -> Result<Client, ConnectError> {
-    let mut headers =
-        vec![header("client-name", "mainspring-rust")?, header("client-version", env!("CARGO_PKG_VERSION"))?];
+fn over(channel: Channel, headers: Vec<Header>, options: Connect) -> Client {
+    let identity = options.identity.unwrap_or_else(default_identity);
+    let rpc = Rpc::new(channel, options.namespace.clone(), headers, options.api_key, options.retry);
+    Client::over(rpc, options.namespace, identity, options.converter)
+}
+
+type Header = (MetadataKey<Ascii>, MetadataValue<Ascii>);
+
+/// What every call carries, beside the API key.
+fn headers(options: &Connect) -> Result<Vec<Header>, ConnectError> {
+    let mut headers = vec![header("client-name", "mainspring-rust")?, header("client-version", VERSION)?];
+    headers.push(header("temporal-namespace", &options.namespace)?);
     for (name, value) in &options.headers {
         headers.push(header(name, value)?);
     }
-    let identity = options.identity.unwrap_or_else(default_identity);
-    let rpc = Rpc::new(channel, options.namespace.clone(), headers, options.api_key, options.retry);
-    Ok(Client::over(rpc, options.namespace, identity, options.converter))
+    Ok(headers)
 }
 
-fn header(name: &str, value: &str) -> Result<(MetadataKey<Ascii>, MetadataValue<Ascii>), ConnectError> {
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+fn header(name: &str, value: &str) -> Result<Header, ConnectError> {
     let wrong = |why: String| ConnectError::Header { name: name.to_owned(), why };
     let key =
         name.to_lowercase().parse().map_err(|_| wrong("its name has characters that no header may have".into()))?;
@@ -341,7 +288,7 @@ fn header(name: &str, value: &str) -> Result<(MetadataKey<Ascii>, MetadataValue<
     Ok((key, value))
 }
 
-async fn endpoint(options: &Connect) -> Result<Endpoint, ConnectError> {
+pub(crate) async fn endpoint(options: &Connect) -> Result<Endpoint, ConnectError> {
     let target = options.target.as_str();
     let wrong = || ConnectError::Address { target: target.to_owned() };
     let (scheme, rest) = match target.split_once("://") {
@@ -364,39 +311,12 @@ async fn endpoint(options: &Connect) -> Result<Endpoint, ConnectError> {
         endpoint = endpoint.http2_keep_alive_interval(interval).keep_alive_timeout(timeout).keep_alive_while_idle(true);
     }
     if let Some(tls) = tls {
-        let config = tls_config(tls).await?;
+        let config = tls.config().await?;
         endpoint = endpoint
             .tls_config(config)
             .map_err(|error| ConnectError::Tls { target: target.to_owned(), why: chain(&error) })?;
     }
     Ok(endpoint)
-}
-
-async fn tls_config(tls: Tls) -> Result<ClientTlsConfig, ConnectError> {
-    let mut config = ClientTlsConfig::new();
-    config = match tls.server_ca {
-        Some(pem) => config.ca_certificate(Certificate::from_pem(pem.read().await?)),
-        None => config.with_native_roots(),
-    };
-    if let Some((certificate, key)) = tls.client {
-        config = config.identity(Identity::from_pem(certificate.read().await?, key.read().await?));
-    }
-    if let Some(name) = tls.server_name {
-        config = config.domain_name(name);
-    }
-    Ok(config)
-}
-
-impl Pem {
-    async fn read(self) -> Result<Vec<u8>, ConnectError> {
-        match self {
-            Pem::Text(text) => Ok(text),
-            Pem::File(path) => {
-                let read = std::fs::read(&path);
-                read.map_err(|source| ConnectError::File { path, source: Arc::new(source) })
-            }
-        }
-    }
 }
 
 /// An error with all that led to it: tonic's own text says "transport error" only.

@@ -1,6 +1,6 @@
 //! [`Client`]: starts workflows and talks to them.
 //!
-//! - `connect`: where the server is and how to reach it; `profile`: that from the environment and `temporal.toml`.
+//! - `connect`, `tls`: where the server is and how to reach it; `profile`: that from the environment and `temporal.toml`.
 //! - `start`: starts; `handle`: one workflow; `query`, `update`, `result`: what a handle does with more than one call.
 //! - `list`: lists and histories; `activity`: activities completed from outside.
 //! - `rpc`: calls, deadlines, retries; `error`: outcomes.
@@ -15,6 +15,7 @@ mod query;
 mod result;
 mod rpc;
 mod start;
+mod tls;
 mod update;
 
 use std::sync::Arc;
@@ -22,12 +23,13 @@ use std::sync::Arc;
 pub(crate) use self::rpc::jittered;
 pub use self::{
     activity::ActivityHandle,
-    connect::{Connect, ConnectError, Tls},
+    connect::{Connect, ConnectError},
     error::ClientError,
     handle::{Description, WorkflowHandle},
     list::{Execution, Executions, History},
     query::QueryReject,
     rpc::{Class, Rpc, RpcError, RpcRetry, Unary},
+    tls::Tls,
     update::UpdateHandle,
 };
 use crate::convert::DataConverter;
@@ -95,7 +97,7 @@ impl Client {
     pub fn set_api_key(&self, key: impl Into<String>) -> Result<(), ClientError> {
         match self.rpc.api_key() {
             Some(rpc::ApiKey::Set(slot)) => {
-                *slot.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = key.into();
+                *slot.write().unwrap_or_else(std::sync::PoisonError::into_inner) = key.into();
                 Ok(())
             }
             _ => Err(ClientError::Invalid("the client was not connected with an API key that can be set".to_owned())),

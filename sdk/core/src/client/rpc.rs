@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    sync::{Arc, RwLock},
+    sync::{Arc, PoisonError, RwLock, Weak},
     time::{Duration, Instant},
 };
 
@@ -30,7 +30,8 @@ pub struct Rpc {
 }
 
 struct Inner {
-    channel: Channel,
+    /// Replaced when the certificates changed.
+    channel: RwLock<Channel>,
     namespace: String,
     headers: Vec<(MetadataKey<Ascii>, MetadataValue<Ascii>)>,
     api_key: Option<ApiKey>,
@@ -105,6 +106,8 @@ pub enum Class {
     LongPoll,
     /// A worker that waits for a task. The poller tries again itself.
     TaskPoll,
+    /// A call that is not tried again.
+    Once,
     /// A worker that says how a task went: worth more patience, since the task would be done again.
     Report,
 }
@@ -113,7 +116,7 @@ impl Class {
     /// The real server refuses a long poll without a deadline.
     fn deadline(self) -> Duration {
         match self {
-            Class::Normal | Class::Report => Duration::from_secs(30),
+            Class::Normal | Class::Report | Class::Once => Duration::from_secs(30),
             Class::LongPoll | Class::TaskPoll => Duration::from_secs(70),
         }
     }
@@ -121,7 +124,7 @@ impl Class {
     fn retry(self, normal: &RpcRetry) -> RpcRetry {
         match self {
             Class::Normal => *normal,
-            Class::TaskPoll => RpcRetry::never(),
+            Class::TaskPoll | Class::Once => RpcRetry::never(),
             Class::LongPoll => RpcRetry { max_elapsed: Duration::MAX, max_attempts: u32::MAX, ..*normal },
             Class::Report => RpcRetry { max_elapsed: Duration::from_secs(60), max_attempts: 20, ..*normal },
         }
@@ -234,6 +237,11 @@ impl RpcError {
         self.status.message()
     }
 
+    /// True when the connection failed, rather than the server.
+    pub fn is_transport(&self) -> bool {
+        std::error::Error::source(&self.status).is_some()
+    }
+
     /// The detail of this type, if the server sent one.
     pub fn detail<D: Message + Name + Default>(&self) -> Option<D> {
         let status = rpc::Status::decode(self.status.details()).ok()?;
@@ -244,16 +252,20 @@ impl RpcError {
 
     /// True when the same call may go well later.
     pub fn is_transient(&self) -> bool {
-        matches!(
-            self.code(),
-            Code::Unavailable
-                | Code::ResourceExhausted
-                | Code::Internal
-                | Code::Unknown
-                | Code::Aborted
-                | Code::DataLoss
-                | Code::OutOfRange
-        )
+        match self.code() {
+            Code::Unavailable | Code::Internal | Code::Unknown | Code::Aborted | Code::DataLoss => true,
+            Code::ResourceExhausted => !self.is_too_large(),
+            // So says the transport of calls that were under way when a connection closed.
+            Code::Cancelled => self.is_transport(),
+            _ => false,
+        }
+    }
+
+    /// True when the request or the answer is larger than what one of the two ends takes.
+    pub fn is_too_large(&self) -> bool {
+        let says = self.message();
+        // The words of grpc-go, of tonic, and of proxies that pass them on.
+        says.contains("larger than max") || says.contains("message length too large")
     }
 }
 
@@ -279,7 +291,7 @@ impl Rpc {
         api_key: Option<ApiKey>,
         retry: RpcRetry,
     ) -> Rpc {
-        Rpc { inner: Arc::new(Inner { channel, namespace, headers, api_key, retry }) }
+        Rpc { inner: Arc::new(Inner { channel: RwLock::new(channel), namespace, headers, api_key, retry }) }
     }
 
     /// Calls, as a user does. Cancel safe: dropped, the server hears that nobody waits.
@@ -321,7 +333,7 @@ impl Rpc {
     }
 
     async fn once<Q: Unary>(&self, body: Bytes, deadline: Duration) -> Result<Q::Answer, Status> {
-        let mut grpc = Grpc::new(self.inner.channel.clone())
+        let mut grpc = Grpc::new(self.channel())
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
         grpc.ready().await.map_err(|error| Status::from_error(Box::new(error)))?;
@@ -330,9 +342,6 @@ impl Rpc {
         let metadata = request.metadata_mut();
         for (key, value) in &self.inner.headers {
             metadata.insert(key, value.clone());
-        }
-        if let Ok(namespace) = self.inner.namespace.parse() {
-            metadata.insert("temporal-namespace", namespace);
         }
         if let Some(key) = &self.inner.api_key {
             let bearer = format!("Bearer {}", key.get()).parse();
@@ -345,8 +354,33 @@ impl Rpc {
         Ok(grpc.unary(request, path, Encoded::<Q::Answer>::default()).await?.into_inner())
     }
 
+    fn channel(&self) -> Channel {
+        self.inner.channel.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// As long as somebody uses the connection, what replaces it.
+    pub(crate) fn downgrade(&self) -> WeakRpc {
+        WeakRpc(Arc::downgrade(&self.inner))
+    }
+
     pub(crate) fn api_key(&self) -> Option<&ApiKey> {
         self.inner.api_key.as_ref()
+    }
+}
+
+/// Does not keep the connection open.
+pub(crate) struct WeakRpc(Weak<Inner>);
+
+impl WeakRpc {
+    pub(crate) fn is_used(&self) -> bool {
+        self.0.strong_count() > 0
+    }
+
+    /// Later calls go over this channel; those under way keep the old one.
+    pub(crate) fn replace_channel(&self, channel: Channel) {
+        if let Some(inner) = self.0.upgrade() {
+            *inner.channel.write().unwrap_or_else(PoisonError::into_inner) = channel;
+        }
     }
 }
 
@@ -363,7 +397,7 @@ impl ApiKey {
 
     fn get(&self) -> String {
         match self {
-            ApiKey::Set(key) => key.read().unwrap_or_else(|poisoned| poisoned.into_inner()).clone(),
+            ApiKey::Set(key) => key.read().unwrap_or_else(PoisonError::into_inner).clone(),
             ApiKey::Asked(ask) => ask(),
         }
     }
@@ -445,6 +479,16 @@ mod tests {
             let pause = jittered(Duration::from_secs(1));
             assert!(pause >= Duration::from_millis(800) && pause <= Duration::from_millis(1200), "{pause:?}");
         }
+    }
+
+    #[test]
+    fn what_is_too_large_is_not_tried_again() {
+        let large =
+            RpcError::new("Any", Status::resource_exhausted("grpc: received message larger than max (5 vs. 4)"));
+        assert!(large.is_too_large() && !large.is_transient());
+        let busy = RpcError::new("Any", Status::resource_exhausted("namespace rate limit exceeded"));
+        assert!(!busy.is_too_large() && busy.is_transient());
+        assert!(!RpcError::new("Any", Status::cancelled("by the caller")).is_transient());
     }
 
     #[test]

@@ -5,12 +5,12 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use aes_gcm::{
-    AeadCore, KeyInit,
-    aead::{Aead, Payload as Sealed},
-};
 use bytes::Bytes;
 use prost::Message;
+use ring::{
+    aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
+    rand::{SecureRandom, SystemRandom},
+};
 
 use crate::{
     codec::{Codec, CodecCx},
@@ -19,7 +19,6 @@ use crate::{
 
 const ENCODING: &str = "binary/encrypted";
 const KEY_ID: &str = "encryption-key-id";
-const NONCE_BYTES: usize = 12;
 
 /// Encrypts payloads with the ring's current key and decrypts with any key of the ring.
 ///
@@ -39,9 +38,12 @@ pub struct Aes256Gcm {
 }
 
 /// Keys by their names: one that encrypts, and older ones that still decrypt.
+///
+/// To change the key, first give every process a ring with the new one as [`old`](KeyRing::old), then make it the current
+/// one everywhere: nobody meets a key that it does not have. Change it before 2^32 payloads are encrypted with it.
 pub struct KeyRing {
     current: String,
-    keys: BTreeMap<String, aes_gcm::Aes256Gcm>,
+    keys: BTreeMap<String, LessSafeKey>,
 }
 
 impl KeyRing {
@@ -60,9 +62,9 @@ impl KeyRing {
     /// When the key has not 32 bytes.
     pub fn old(mut self, id: impl Into<String>, key: &[u8]) -> Result<KeyRing, PayloadError> {
         let id = id.into();
-        let cipher = aes_gcm::Aes256Gcm::new_from_slice(key)
+        let cipher = UnboundKey::new(&AES_256_GCM, key)
             .map_err(|_| PayloadError::new(format!("key {id:?} has {} bytes; AES-256 takes 32", key.len())))?;
-        self.keys.insert(id, cipher);
+        self.keys.insert(id, LessSafeKey::new(cipher));
         Ok(self)
     }
 }
@@ -104,13 +106,16 @@ impl Aes256Gcm {
     fn seal(&self, cx: &CodecCx<'_>, payload: &Payload) -> Result<Payload, PayloadError> {
         let id = &self.ring.current;
         let key = self.ring.keys.get(id).ok_or_else(|| PayloadError::new(format!("the ring has no key {id:?}")))?;
-        let nonce = aes_gcm::Aes256Gcm::generate_nonce(aes_gcm::aead::OsRng);
-        let aad = self.authenticated(cx);
-        let sealed = key
-            .encrypt(&nonce, Sealed { msg: payload.as_bytes(), aad: &aad })
-            .map_err(|_| PayloadError::new("the payload is too large to encrypt"))?;
-        let mut data = Vec::with_capacity(NONCE_BYTES + sealed.len());
+        let mut data = Vec::with_capacity(NONCE_LEN + payload.as_bytes().len() + AES_256_GCM.tag_len());
+        let nonce = fresh_nonce()?;
         data.extend_from_slice(&nonce);
+        let mut sealed = payload.as_bytes().to_vec();
+        key.seal_in_place_append_tag(
+            Nonce::assume_unique_for_key(nonce),
+            Aad::from(self.authenticated(cx)),
+            &mut sealed,
+        )
+        .map_err(|_| PayloadError::new("the payload is too large to encrypt"))?;
         data.extend_from_slice(&sealed);
         let metadata = [
             ("encoding".to_owned(), Bytes::from_static(ENCODING.as_bytes())),
@@ -125,13 +130,13 @@ impl Aes256Gcm {
             PayloadError::new(format!("the payload is encrypted with key {id:?}, which is not in the ring"))
         })?;
         let (nonce, sealed) = data
-            .split_at_checked(NONCE_BYTES)
+            .split_first_chunk::<NONCE_LEN>()
             .ok_or_else(|| PayloadError::new("the encrypted payload is cut short"))?;
-        let aad = self.authenticated(cx);
+        let mut opened = sealed.to_vec();
         let opened = key
-            .decrypt(nonce.into(), Sealed { msg: sealed, aad: &aad })
+            .open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::from(self.authenticated(cx)), &mut opened)
             .map_err(|_| PayloadError::new(format!("the payload does not decrypt with key {id:?}: {}", self.hint())))?;
-        Payload::decode(opened.as_slice()).map_err(PayloadError::new)
+        Payload::decode(&*opened).map_err(PayloadError::new)
     }
 
     fn hint(&self) -> &'static str {
@@ -141,6 +146,13 @@ impl Aes256Gcm {
             "it was changed, or encrypted with another key, or is bound to its workflow"
         }
     }
+}
+
+/// Twelve random bytes. NIST allows 2^32 payloads with one key for such nonces.
+fn fresh_nonce() -> Result<[u8; NONCE_LEN], PayloadError> {
+    let mut nonce = [0; NONCE_LEN];
+    SystemRandom::new().fill(&mut nonce).map_err(|_| PayloadError::new("the system gives no random bytes"))?;
+    Ok(nonce)
 }
 
 impl Codec for Aes256Gcm {
@@ -184,6 +196,17 @@ mod tests {
         assert!(!payloads[0].as_bytes().windows(6).any(|window| window == b"secret"));
         codec("new").decode(&HERE, &mut payloads).await.unwrap();
         assert_eq!(payloads[0], secret);
+    }
+
+    /// What `AESGCM(key).encrypt(nonce, payload.SerializeToString(), None)` of Python's `cryptography` gives, put
+    /// together as Temporal's encryption sample does.
+    #[tokio::test]
+    async fn what_pythons_sample_sealed_is_opened() {
+        let sealed = b"\x00\x01\x02\x03\x04\x05\x06\x07\x08\t\n\x0b\x12\x97\xe3xxg\xba&\x13\xdb\x8b\xfb\xf0R\x06\x89\x8eR\x99\xfet\
+            \x03\x1e_\x04\xc6A\xc9\xeb\xb4\x1f`\xaaM}>Jb\x85\x8a\xdd\xf6.\x9a\x7f\xeft\x12\xb6?";
+        let mut payloads = [Payload::new(ENCODING, sealed).with_metadata(KEY_ID, b"new")];
+        codec("new").decode(&HERE, &mut payloads).await.unwrap();
+        assert_eq!(payloads, ["secret".to_payload().unwrap()]);
     }
 
     #[tokio::test]

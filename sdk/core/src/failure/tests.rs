@@ -137,7 +137,6 @@ fn texts_are_hidden_as_the_python_sdk_hides_them() {
     assert_eq!(failure.encode_to_vec(), PYTHON);
 }
 
-#[cfg(feature = "aes-gcm")]
 #[tokio::test]
 async fn an_encrypted_failure_shows_nothing_and_comes_back() {
     use crate::codec::{Aes256Gcm, KeyRing};

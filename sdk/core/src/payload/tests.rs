@@ -49,7 +49,8 @@ fn encoding_of(value: impl ToPayload) -> Bytes {
 #[test]
 fn borrowed_and_empty_bytes_are_bytes_too() {
     assert_eq!(encoding_of([1u8, 2].as_slice()), PLAIN);
-    assert_eq!(encoding_of(&vec![1u8]), PLAIN);
+    let bytes = vec![1u8];
+    assert_eq!(encoding_of(&bytes), PLAIN);
     assert_eq!(encoding_of(Vec::<u8>::new()), PLAIN);
     assert_eq!(Vec::<u8>::new().to_payload().unwrap().data(), "");
     assert_eq!(encoding_of(Vec::<u16>::new()), JSON);

@@ -27,7 +27,8 @@ use crate::{
     worker::{Register, Registry, decode_events},
     workflow::{
         Fault,
-        instance::{Feed, Instance, WorkflowSet},
+        def::WorkflowSet,
+        instance::{Feed, Instance},
         panic,
     },
 };
@@ -195,9 +196,8 @@ impl Replayer {
     pub fn replay_all(&self, histories: Vec<(String, Vec<HistoryEvent>)>) -> Vec<Result<Report, ReplayError>> {
         let count = histories.len();
         let cores = std::thread::available_parallelism().map_or(1, usize::from).min(count.max(1));
-        let work: Vec<Mutex<Option<(String, Vec<HistoryEvent>)>>> =
-            histories.into_iter().map(|history| Mutex::new(Some(history))).collect();
-        let reports: Vec<Mutex<Option<Result<Report, ReplayError>>>> = (0..count).map(|_| Mutex::new(None)).collect();
+        let work: Vec<_> = histories.into_iter().map(|history| Mutex::new(Some(history))).collect();
+        let reports: Vec<_> = (0..count).map(|_| Mutex::new(None)).collect();
         let next = AtomicUsize::new(0);
         std::thread::scope(|scope| {
             for _ in 0..cores {
@@ -234,9 +234,9 @@ impl Replayer {
         let execution =
             WorkflowExecution { workflow_id: workflow_id.clone(), run_id: started.original_execution_run_id.clone() };
         let count = events.len();
-        let tasks = events.iter().filter(|event| {
-            matches!(event.attributes, Some(Attributes::WorkflowTaskCompletedEventAttributes(_)))
-        });
+        let tasks = events
+            .iter()
+            .filter(|event| matches!(event.attributes, Some(Attributes::WorkflowTaskCompletedEventAttributes(_))));
         let tasks = tasks.count();
         let replayed = replay(&self.namespace, execution, &self.registry.workflows(), &workflow_type, events);
         match replayed {
@@ -276,7 +276,7 @@ fn replay(
     kind: &str,
     events: Vec<HistoryEvent>,
 ) -> Result<(), Fault> {
-    let ends = events.last().is_some_and(|last| closes(last));
+    let ends = events.last().is_some_and(closes);
     let mut instance = Instance::new(namespace, execution, set.find(kind)?.clone());
     instance.advance(Feed { events, ..Feed::default() })?;
     if ends { instance.all_confirmed() } else { Ok(()) }
@@ -298,7 +298,10 @@ fn closes(event: &HistoryEvent) -> bool {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Report { workflow_id, workflow_type, events, tasks, took } = self;
-        write!(f, "workflow {workflow_id:?} of type {workflow_type:?} replays: {events} events, {tasks} workflow tasks, {took:?}")
+        write!(
+            f,
+            "workflow {workflow_id:?} of type {workflow_type:?} replays: {events} events, {tasks} workflow tasks, {took:?}"
+        )
     }
 }
 

@@ -19,7 +19,10 @@ use mainspring_api::{
         },
     },
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    task::JoinSet,
+};
 use tonic::Code;
 use tracing::Instrument;
 
@@ -34,6 +37,7 @@ use crate::{
         Registry, Settings, Shared,
         attempt::{self, Ending},
         poll::{Backoff, poll},
+        pollers::{Brought, Scaler},
         registry::ActivitySet,
         report,
     },
@@ -54,7 +58,7 @@ struct Inner {
     set: ActivitySet,
     slots: Arc<Semaphore>,
     slots_total: u32,
-    pollers: usize,
+    scaler: Scaler,
     queue_rate: Option<f64>,
     rate: Option<Rate>,
     running: Mutex<HashMap<u64, CancelSwitch>>,
@@ -76,7 +80,7 @@ impl ActivityWorker {
             set: registry.activities(),
             slots: Arc::new(Semaphore::new(settings.slots.activities.min(Semaphore::MAX_PERMITS))),
             slots_total,
-            pollers: settings.pollers.min(settings.slots.activities),
+            scaler: Scaler::new(settings.pollers.at_most_slots(settings.slots.activities)),
             queue_rate: settings.queue_activities_per_second,
             rate: settings.activities_per_second.map(Rate::new),
             running: Mutex::default(),
@@ -91,15 +95,30 @@ impl ActivityWorker {
         &self.inner.set
     }
 
-    /// Polls until the worker is to stop.
+    /// Polls until the worker is to stop: as many polls at a time as are wanted, each with a slot of its own.
     pub(crate) async fn run(&self) {
-        let pollers: Vec<_> =
-            (0..self.inner.pollers).map(|_| tokio::spawn(self.clone().poll_until_stopped())).collect();
-        for poller in pollers {
-            if poller.await.is_err() {
-                tracing::error!("a poller panicked");
+        let mut stopping = self.inner.shared.stopping.clone();
+        if self.inner.set.is_empty() {
+            return;
+        }
+        let request = Arc::new(self.inner.poll_request());
+        let backoff = Arc::new(Mutex::new(Backoff::default()));
+        let mut polls = JoinSet::new();
+        while !*stopping.borrow() {
+            while polls.len() < self.inner.scaler.wanted() {
+                polls.spawn(self.clone().poll_once(request.clone(), backoff.clone()));
+            }
+            tokio::select! {
+                () = super::stopped(&mut stopping) => {}
+                ended = polls.join_next() => {
+                    if ended.is_some_and(|ended| ended.is_err()) {
+                        tracing::error!("a poll panicked");
+                    }
+                }
             }
         }
+        // They see it themselves, and one that was just answered still hands its task on.
+        while polls.join_next().await.is_some() {}
     }
 
     /// Room for a task that comes with the answer to a completed workflow task; nothing when there is none, or the
@@ -121,21 +140,20 @@ impl ActivityWorker {
         });
     }
 
-    async fn poll_until_stopped(self) {
-        let request = self.inner.poll_request();
-        let mut backoff = Backoff::default();
+    async fn poll_once(self, request: Arc<PollActivityTaskQueueRequest>, backoff: Arc<Mutex<Backoff>>) {
         let mut stopping = self.inner.shared.stopping.clone();
-        loop {
-            let slot = tokio::select! {
-                biased;
-                () = super::stopped(&mut stopping) => return,
-                slot = self.inner.free_slot() => slot,
-            };
-            let Some(slot) = slot else { return };
-            let Some(task) = poll(&self.inner.shared, &request, &mut backoff).await else { return };
-            if !task.task_token.is_empty() {
-                self.dispatch(task, slot);
-            }
+        let slot = tokio::select! {
+            biased;
+            () = super::stopped(&mut stopping) => return,
+            slot = self.inner.free_slot() => slot,
+        };
+        let Some(slot) = slot else { return };
+        let scaler = &self.inner.scaler;
+        let Some(task) = poll(&self.inner.shared, request.as_ref(), &backoff, scaler).await else { return };
+        let is_task = !task.task_token.is_empty();
+        scaler.learn(Brought::of(task.poller_scaling_decision, is_task));
+        if is_task {
+            self.dispatch(task, slot);
         }
     }
 
@@ -186,6 +204,7 @@ impl Inner {
             }),
             identity: shared.identity.clone(),
             worker_instance_key: shared.instance_key.clone(),
+            deployment_options: shared.deployment_options(),
             task_queue_metadata: self.queue_rate.map(|rate| TaskQueueMetadata { max_tasks_per_second: Some(rate) }),
             ..PollActivityTaskQueueRequest::default()
         }
@@ -209,7 +228,7 @@ impl Inner {
                 Ok(ending) => ending,
                 Err(error) => Ending::Failed(error),
             };
-            report::ending(&self.shared, &token, &workflow_id, ending, pulse.take()).await;
+            report::ending(&self.shared, &token, &workflow_id, ending, pulse.unsent()).await;
         }
         .instrument(span)
         .await;
@@ -293,8 +312,11 @@ impl Inner {
         loop {
             let details = pulse.next().await;
             match self.heartbeat(info, details).await {
-                Ok(None) => {}
-                Ok(Some(reason)) => switch.cancel(reason),
+                Ok(None) => pulse.sent(),
+                Ok(Some(reason)) => {
+                    pulse.sent();
+                    switch.cancel(reason);
+                }
                 Err(error) => tracing::warn!(?error, "heartbeat failed"),
             }
             tokio::time::sleep(interval).await;

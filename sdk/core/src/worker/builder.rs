@@ -1,7 +1,12 @@
 //! [`WorkerBuilder`]: what a worker runs and how much of it at a time.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
+use mainspring_api::v1::{deployment::WorkerDeploymentOptions, enums::WorkerVersioningMode};
 use tokio::sync::watch;
 
 use crate::{
@@ -9,7 +14,7 @@ use crate::{
     client::Client,
     error::Result,
     payload::{Payload, RawArgs},
-    worker::{Register, Registry, RunningWorker, Settings, Shared, VerifyReplay, Worker, WorkerError},
+    worker::{Pollers, Register, Registry, RunningWorker, Settings, Shared, VerifyReplay, Worker, WorkerError},
     workflow::{Ctx, WorkflowDef},
 };
 
@@ -22,6 +27,16 @@ pub struct WorkerBuilder {
     identity: Option<String>,
     registry: Registry,
     settings: Settings,
+    deployment: Option<(WorkerDeploymentOptions, Versioning)>,
+}
+
+/// What a workflow does when there is a newer version of its worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Versioning {
+    /// It stays with the version that it started on.
+    Pinned,
+    /// It moves to the newest version with its next task.
+    AutoUpgrade,
 }
 
 /// How many tasks a worker has in hand at a time. A slot is taken before the worker polls, so that it never takes more
@@ -75,7 +90,7 @@ impl WorkerBuilder {
     pub(crate) fn new(client: &Client, queue: String) -> WorkerBuilder {
         let settings = Settings {
             slots: Slots::default(),
-            pollers: 5,
+            pollers: Pollers::default(),
             drain: Duration::from_secs(10),
             activities_per_second: None,
             queue_activities_per_second: None,
@@ -84,7 +99,14 @@ impl WorkerBuilder {
             lanes: None,
             verify_replay: VerifyReplay::default(),
         };
-        WorkerBuilder { client: client.clone(), queue, identity: None, registry: Registry::default(), settings }
+        WorkerBuilder {
+            client: client.clone(),
+            queue,
+            identity: None,
+            registry: Registry::default(),
+            settings,
+            deployment: None,
+        }
     }
 
     /// Adds a definition: of an activity or a workflow, or several of them.
@@ -150,9 +172,21 @@ impl WorkerBuilder {
         self
     }
 
-    /// Sets how many polls of each kind wait at a time; 5 if not set.
-    pub fn pollers(mut self, pollers: usize) -> Self {
-        self.settings.pollers = pollers;
+    /// Sets how many polls of each kind wait at a time: a number, or [`Pollers::auto`]; 5 if not set.
+    pub fn pollers(mut self, pollers: impl Into<Pollers>) -> Self {
+        self.settings.pollers = pollers.into();
+        self
+    }
+
+    /// Makes the worker one version of a deployment: the server then gives each workflow to the version it belongs to.
+    /// `versioning` is for workflows whose type says nothing itself.
+    pub fn deployment(mut self, name: impl Into<String>, build_id: impl Into<String>, versioning: Versioning) -> Self {
+        let options = WorkerDeploymentOptions {
+            deployment_name: name.into(),
+            build_id: build_id.into(),
+            worker_versioning_mode: WorkerVersioningMode::Versioned as i32,
+        };
+        self.deployment = Some((options, versioning));
         self
     }
 
@@ -185,7 +219,7 @@ impl WorkerBuilder {
     /// # Errors
     /// When nothing is registered, two definitions have one name, or an option makes no sense.
     pub fn build(self) -> Result<Worker, WorkerError> {
-        let WorkerBuilder { client, queue, identity, registry, settings } = self;
+        let WorkerBuilder { client, queue, identity, registry, settings, deployment } = self;
         if registry.is_empty() {
             return Err(WorkerError::Empty { queue });
         }
@@ -193,7 +227,7 @@ impl WorkerBuilder {
         if queue.is_empty() {
             return Err(WorkerError::Option("a worker needs the name of a task queue"));
         }
-        if settings.pollers == 0 {
+        if settings.pollers.is_none() {
             return Err(WorkerError::Option("a worker needs at least one poller"));
         }
         let Slots { workflows, activities, local } = settings.slots;
@@ -209,6 +243,8 @@ impl WorkerBuilder {
             identity: identity.unwrap_or_else(|| client.identity().to_owned()),
             client,
             queue,
+            deployment,
+            capabilities: OnceLock::new(),
             instance_key: uuid::Uuid::new_v4().to_string(),
             stopping,
         };

@@ -22,9 +22,11 @@ use crate::{
     payload::{Payload, RawArgs},
     workflow::{
         Fault, LastOperation,
-        instance::{Feed, Instance, Locals, Rehearsal, Turn, WorkflowSet},
+        def::WorkflowSet,
+        instance::{Feed, Instance, Locals, Turn},
         local_activity::Marked,
         panic,
+        rehearsal::Rehearsal,
         task::{self, Pulse},
     },
 };
@@ -85,11 +87,21 @@ struct Job {
 #[derive(Debug)]
 pub(crate) enum Order {
     Task(Box<TaskOrder>),
-    LocalEnded { run_id: String, marked: Box<Marked> },
+    LocalEnded {
+        run_id: String,
+        marked: Box<Marked>,
+    },
     /// Sends what there is so far, though local activities are running.
-    Flush { run_id: String },
-    Evict { run_id: String },
-    RollBack { run_id: String, to: i64 },
+    Flush {
+        run_id: String,
+    },
+    Evict {
+        run_id: String,
+    },
+    RollBack {
+        run_id: String,
+        to: i64,
+    },
 }
 
 /// A workflow task, or a query.
@@ -111,7 +123,10 @@ pub(crate) enum Answer {
     /// The run is not here, and the order has not all of its history.
     NeedHistory,
     /// The workflow task has to wait for local activities.
-    Locals { locals: Locals, task_timeout: Duration },
+    Locals {
+        locals: Locals,
+        task_timeout: Duration,
+    },
     Done(Box<Done>),
     /// Nothing more is to be said.
     Noted,
@@ -386,7 +401,9 @@ impl Runs {
             self.by_use.insert(self.clock, run_id.clone());
         }
         self.runs.insert(run_id, kept);
-        while self.runs.len() > self.settings.runs_max.max(1) || self.bytes > self.settings.bytes_max && self.runs.len() > 1 {
+        while self.runs.len() > self.settings.runs_max.max(1)
+            || self.bytes > self.settings.bytes_max && self.runs.len() > 1
+        {
             let Some((_, oldest)) = self.by_use.first_key_value() else { break };
             let oldest = oldest.clone();
             drop(self.take(&oldest));

@@ -3,11 +3,14 @@
 
 use std::{
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
 use mainspring_api::v1::enums::{RetryState, TimeoutType};
-use tokio::sync::{Semaphore, watch};
+use tokio::{
+    sync::{Semaphore, watch},
+    time::Instant,
+};
 
 use crate::{
     activity::{Activity, ActivityInfo, CancelReason, Origins, TaskToken, heartbeat::Pulse},
@@ -193,7 +196,7 @@ impl Limit {
 
     async fn over(&self) {
         match self.ends {
-            Some(ends) => tokio::time::sleep_until(ends.into()).await,
+            Some(ends) => tokio::time::sleep_until(ends).await,
             None => std::future::pending().await,
         }
     }
@@ -245,4 +248,147 @@ fn timeout_error(kind: TimeoutType, cause: Option<Error>) -> Error {
     let message = "activity timeout".to_owned();
     let last_heartbeat = RawArgs::default();
     Error::Timeout(Box::new(Timeout { message, kind, last_heartbeat, cause, origin: Origin::here() }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        activity::ActivityDef,
+        client::Connect,
+        durations::{millis, secs},
+        error::Application,
+        payload::{ToPayload, null},
+        worker::{Register, Registry},
+    };
+
+    async fn worker(definition: ActivityDef) -> LocalWorker {
+        let mut registry = Registry::default();
+        definition.add_to(&mut registry);
+        let client = Client::connect(Connect::to("127.0.0.1:1").lazy()).await.unwrap();
+        LocalWorker::new(client, registry.activities(), 1)
+    }
+
+    fn task(change: impl FnOnce(&mut LocalTask)) -> LocalTask {
+        let now = SystemTime::now();
+        let info = ActivityInfo {
+            activity_type: "a".to_owned(),
+            activity_id: "1".to_owned(),
+            namespace: "default".to_owned(),
+            queue: "q".to_owned(),
+            workflow_id: "w".to_owned(),
+            run_id: "r".to_owned(),
+            workflow_type: "W".to_owned(),
+            attempt: 1,
+            scheduled_at: now,
+            attempt_scheduled_at: now,
+            started_at: now,
+            schedule_to_close: None,
+            start_to_close: Some(secs(30)),
+            heartbeat: None,
+            retry: None,
+            priority: None,
+            is_local: true,
+            token: TaskToken::default(),
+        };
+        let mut task = LocalTask {
+            info,
+            args: vec![],
+            headers: Headers::new(),
+            schedule_to_start: None,
+            retry_threshold: RETRY_THRESHOLD,
+        };
+        change(&mut task);
+        task
+    }
+
+    /// Never told to stop: the sender lives on.
+    fn never() -> watch::Receiver<bool> {
+        let (sender, receiver) = watch::channel(false);
+        std::mem::forget(sender);
+        receiver
+    }
+
+    fn fails_until(last: i32) -> ActivityDef {
+        ActivityDef::future("a", move |cx: Activity, _| async move {
+            if cx.info().attempt < last {
+                Err(Error::application("Again", "no"))
+            } else {
+                Ok(cx.info().attempt.to_payload()?)
+            }
+        })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn attempts_go_on_until_one_succeeds() {
+        let begun = Instant::now();
+        let outcome = worker(fails_until(4)).await.run(task(|_| {}), never()).await;
+        assert!(matches!(outcome, LocalOutcome::Completed { attempt: 4, .. }), "{outcome:?}");
+        assert_eq!(begun.elapsed().as_secs(), 1 + 2 + 4);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_long_pause_is_left_to_the_workflow() {
+        let outcome = worker(fails_until(100)).await.run(task(|_| {}), never()).await;
+        let LocalOutcome::Backoff { attempt: 8, pause, .. } = outcome else { panic!("{outcome:?}") };
+        assert_eq!(pause, secs(64));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_policy_ends_attempts() {
+        let limited = |task: &mut LocalTask| task.info.retry = Some(RetryPolicy::new().max_attempts(2));
+        let outcome = worker(fails_until(100)).await.run(task(limited), never()).await;
+        let LocalOutcome::Failed { attempt: 2, retry_state, .. } = outcome else { panic!("{outcome:?}") };
+        assert_eq!(retry_state, RetryState::MaximumAttemptsReached);
+        let named = |task: &mut LocalTask| task.info.retry = Some(RetryPolicy::new().non_retryable(["Again"]));
+        let outcome = worker(fails_until(100)).await.run(task(named), never()).await;
+        let LocalOutcome::Failed { attempt: 1, retry_state, .. } = outcome else { panic!("{outcome:?}") };
+        assert_eq!(retry_state, RetryState::NonRetryableFailure);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_timeout_is_told_apart() {
+        let hangs = || ActivityDef::future("a", |_, _| std::future::pending());
+        let kind = |outcome: LocalOutcome| match outcome {
+            LocalOutcome::Failed { error: Error::Timeout(timeout), .. } => timeout.kind,
+            other => panic!("{other:?}"),
+        };
+        let short = |task: &mut LocalTask| {
+            task.info.start_to_close = Some(millis(10));
+            task.info.retry = Some(RetryPolicy::never());
+        };
+        assert_eq!(kind(worker(hangs()).await.run(task(short), never()).await), TimeoutType::StartToClose);
+        let all = |task: &mut LocalTask| task.info.schedule_to_close = Some(millis(10));
+        assert_eq!(kind(worker(hangs()).await.run(task(all), never()).await), TimeoutType::ScheduleToClose);
+        let busy = worker(hangs()).await;
+        let _slot = busy.slots.acquire().await;
+        let waits = |task: &mut LocalTask| task.schedule_to_start = Some(millis(10));
+        assert_eq!(kind(busy.run(task(waits), never()).await), TimeoutType::ScheduleToStart);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_is_told_to_stop() {
+        let heeds = ActivityDef::future("a", |cx: Activity, _| async move {
+            assert_eq!(cx.cancelled().await, CancelReason::Requested);
+            Err(Error::cancelled())
+        });
+        let (cancel, cancelled) = watch::channel(false);
+        let worker = worker(heeds).await;
+        let (outcome, _) = tokio::join!(worker.run(task(|_| {}), cancelled), async { cancel.send_replace(true) });
+        assert!(matches!(outcome, LocalOutcome::Cancelled { .. }), "{outcome:?}");
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_done_here_is_said() {
+        let later = ActivityDef::future("a", |cx: Activity, _| async move { Err(cx.complete_later()) });
+        let outcome = worker(later).await.run(task(|_| {}), never()).await;
+        let LocalOutcome::Failed { error: Error::Application(failure), .. } = outcome else { panic!("{outcome:?}") };
+        let Application { kind, non_retryable, .. } = *failure;
+        assert!(kind == "CompleteLater" && non_retryable);
+        let other = ActivityDef::future("b", |_, _| async { Ok(null()) });
+        let once = |task: &mut LocalTask| task.info.retry = Some(RetryPolicy::never());
+        let outcome = worker(other).await.run(task(once), never()).await;
+        let LocalOutcome::Failed { error, .. } = outcome else { panic!("{outcome:?}") };
+        assert!(error.to_string().contains("which has: b"), "{error}");
+    }
 }

@@ -3,7 +3,7 @@
 //! - `builder`: options; `registry`: what is registered, and [`Register`] for everything that can be.
 //! - `activities`: polls, slots, eager tasks; `attempt`: one attempt of an activity, whatever its code does;
 //!   `report`: how it went, told to the server; `local`: local activities.
-//! - `poll`: long polls and what is done when they fail.
+//! - `poll`: long polls and what is done when they fail; `pollers`: how many of them.
 
 pub(crate) mod activities;
 pub(crate) mod attempt;
@@ -12,20 +12,28 @@ mod lane;
 pub(crate) mod local;
 mod payloads;
 pub(crate) mod poll;
+pub(crate) mod pollers;
 mod registry;
 mod report;
+mod tell;
 mod verify;
 mod workflows;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use mainspring_api::v1::{
+    deployment::WorkerDeploymentOptions,
     enums::TaskQueueType,
+    namespace::namespace_info::Capabilities,
     workflowservice::{DescribeNamespaceRequest, ShutdownWorkerRequest},
 };
 use tokio::{sync::watch, task::JoinHandle};
 use tonic::Code;
 
+pub(crate) use self::payloads::decode_events;
 use self::{
     activities::ActivityWorker,
     lane::Lanes,
@@ -33,11 +41,11 @@ use self::{
     workflows::{Parts, WorkflowWorker},
 };
 pub use self::{
-    builder::{Slots, WorkerBuilder},
+    builder::{Slots, Versioning, WorkerBuilder},
+    pollers::Pollers,
     registry::{Register, Registry},
     verify::VerifyReplay,
 };
-pub(crate) use self::payloads::decode_events;
 use crate::{client::Client, client::RpcError};
 
 /// Calls that end the worker's life have this long.
@@ -120,6 +128,10 @@ pub(crate) struct Shared {
     pub(crate) identity: String,
     /// Unique for each worker: the server tells by it whose polls are whose.
     pub(crate) instance_key: String,
+    /// Which version of which deployment it is, and what its workflows do when there is a newer one.
+    pub(crate) deployment: Option<(WorkerDeploymentOptions, Versioning)>,
+    /// What the server can do; set when the worker starts.
+    pub(crate) capabilities: OnceLock<Capabilities>,
     /// True from when the worker is to stop.
     pub(crate) stopping: watch::Receiver<bool>,
 }
@@ -128,7 +140,7 @@ pub(crate) struct Shared {
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) slots: Slots,
-    pub(crate) pollers: usize,
+    pub(crate) pollers: Pollers,
     pub(crate) drain: Duration,
     pub(crate) activities_per_second: Option<f64>,
     pub(crate) queue_activities_per_second: Option<f64>,
@@ -162,17 +174,29 @@ fn workflow_worker(
     );
     // With one slot, a poll of one queue would keep the other one waiting.
     let sticky = settings.cached_runs > 0 && settings.slots.workflows > 1;
-    let pollers = if sticky { settings.slots.workflows / 2 } else { settings.slots.workflows };
+    let polls = if sticky { settings.slots.workflows / 2 } else { settings.slots.workflows };
     WorkflowWorker::new(Parts {
         shared: shared.clone(),
         lanes,
         activities: activities.clone(),
         local: LocalWorker::new(shared.client.clone(), registry.activities(), settings.slots.local),
         slots: settings.slots.workflows,
-        pollers: pollers.min(settings.pollers).max(1),
+        pollers: settings.pollers.at_most_slots(polls),
         sticky: sticky.then(|| shared.sticky_queue()),
         verify: settings.verify_replay,
     })
+}
+
+impl Shared {
+    /// True when the server ends the polls of a worker that says farewell, so that none need be dropped.
+    pub(crate) fn polls_end_themselves(&self) -> bool {
+        self.capabilities.get().is_some_and(|capabilities| capabilities.worker_poll_complete_on_shutdown)
+    }
+
+    /// What polls and answers say about the version, if the worker has one.
+    pub(crate) fn deployment_options(&self) -> Option<WorkerDeploymentOptions> {
+        self.deployment.as_ref().map(|(options, _)| options.clone())
+    }
 }
 
 impl Worker {
@@ -193,26 +217,21 @@ impl Worker {
     /// When the namespace is not there or the server refuses it.
     pub async fn run(self) -> Result<(), WorkerError> {
         let Worker { shared, registry, settings, stop: _stop } = self;
-        check_namespace(&shared).await?;
+        let capabilities = check_namespace(&shared).await?;
+        let _ = shared.capabilities.set(capabilities);
         let activities = ActivityWorker::new(shared.clone(), &registry, &settings);
         tracing::info!(queue = %shared.queue, identity = %shared.identity, "worker started");
         let workflows = registry.has_workflows().then(|| workflow_worker(&shared, &registry, &settings, &activities));
-        let run_activities = async {
-            if registry.has_activities() {
-                activities.run().await;
-            } else {
-                stopped(&mut shared.stopping.clone()).await;
+        let run_workflows = async {
+            if let Some(workflows) = &workflows {
+                workflows.run().await;
             }
         };
-        match &workflows {
-            Some(workflows) => drop(tokio::join!(run_activities, workflows.run())),
-            None => run_activities.await,
-        }
+        tokio::join!(farewell(&shared), activities.run(), run_workflows);
         if let Some(workflows) = &workflows {
             workflows.drain(settings.drain).await;
         }
         activities.drain(settings.drain).await;
-        farewell(&shared).await;
         tracing::info!(queue = %shared.queue, "worker stopped");
         Ok(())
     }
@@ -265,20 +284,24 @@ pub(crate) async fn stopped(stopping: &mut watch::Receiver<bool>) {
 }
 
 /// A wrong namespace is the most frequent mistake; polls would hide it behind their retries.
-async fn check_namespace(shared: &Shared) -> Result<(), WorkerError> {
+async fn check_namespace(shared: &Shared) -> Result<Capabilities, WorkerError> {
     let namespace = shared.client.namespace().to_owned();
     let request = DescribeNamespaceRequest { namespace: namespace.clone(), ..DescribeNamespaceRequest::default() };
     match shared.client.rpc().call(&request).await {
-        Ok(_) => Ok(()),
+        Ok(answer) => Ok(answer.namespace_info.and_then(|info| info.capabilities).unwrap_or_default()),
         Err(error) if error.code() == Code::NotFound => Err(WorkerError::NoNamespace(namespace)),
         // Some are allowed to poll, and not to look at the namespace.
-        Err(error) if matches!(error.code(), Code::Unimplemented | Code::PermissionDenied) => Ok(()),
+        Err(error) if matches!(error.code(), Code::Unimplemented | Code::PermissionDenied) => {
+            Ok(Capabilities::default())
+        }
         Err(error) => Err(WorkerError::Start(error)),
     }
 }
 
-/// Tells the server that this worker polls no more. Servers that do not know the call find out by themselves.
+/// Tells the server, when the worker is to stop, that it polls no more. Servers that do not know the call find out by
+/// themselves.
 async fn farewell(shared: &Shared) {
+    stopped(&mut shared.stopping.clone()).await;
     let request = ShutdownWorkerRequest {
         namespace: shared.client.namespace().to_owned(),
         identity: shared.identity.clone(),

@@ -40,7 +40,9 @@ pub(crate) fn event_places(event: &mut HistoryEvent) -> Vec<Place<'_>> {
             header(&mut a.header, &mut places);
         }
         A::ActivityTaskCompletedEventAttributes(a) => list(&mut a.result, &mut places),
-        A::ActivityTaskFailedEventAttributes(a) => places.extend(a.failure.as_mut().into_iter().flat_map(failure_places)),
+        A::ActivityTaskFailedEventAttributes(a) => {
+            places.extend(a.failure.as_mut().into_iter().flat_map(failure_places))
+        }
         A::ActivityTaskTimedOutEventAttributes(a) => {
             places.extend(a.failure.as_mut().into_iter().flat_map(failure_places));
         }
@@ -198,7 +200,7 @@ pub(crate) async fn decode_messages(
         let mut places = Vec::new();
         request(Some(&mut asked), &mut places);
         converter.decode_places(cx, places).await?;
-        body.value = asked.encode_to_vec().into();
+        body.value = asked.encode_to_vec();
     }
     Ok(())
 }
@@ -216,7 +218,7 @@ pub(crate) async fn encode_messages(
             let mut places = Vec::new();
             request(acceptance.accepted_request.as_mut(), &mut places);
             converter.encode_places(cx, places).await?;
-            body.value = acceptance.encode_to_vec().into();
+            body.value = acceptance.encode_to_vec();
         } else if body.type_url.ends_with(".Rejection") {
             let Ok(mut rejection) = update::Rejection::decode(body.value.as_ref()) else { continue };
             let mut places = Vec::new();
@@ -225,7 +227,7 @@ pub(crate) async fn encode_messages(
             if let Some(failure) = &mut rejection.failure {
                 converter.encode_failure(cx, failure).await?;
             }
-            body.value = rejection.encode_to_vec().into();
+            body.value = rejection.encode_to_vec();
         } else if body.type_url.ends_with(".Response") {
             let Ok(mut response) = update::Response::decode(body.value.as_ref()) else { continue };
             match response.outcome.as_mut().and_then(|outcome| outcome.value.as_mut()) {
@@ -235,7 +237,7 @@ pub(crate) async fn encode_messages(
                 Some(update::outcome::Value::Failure(failure)) => converter.encode_failure(cx, failure).await?,
                 None => {}
             }
-            body.value = response.encode_to_vec().into();
+            body.value = response.encode_to_vec();
         }
     }
     Ok(())

@@ -1,15 +1,22 @@
 //! Long polls: tried again for ever, with pauses that grow while they fail, until the worker is to stop.
 
-use std::time::Duration;
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use tonic::Code;
 
 use crate::{
     client::{Class, RpcError, RpcRetry, Unary, jittered},
-    worker::{Shared, stopped},
+    worker::{
+        FAREWELL, Shared,
+        pollers::{Brought, Scaler},
+        stopped,
+    },
 };
 
-/// How long a poller waits after polls that failed one after another.
+/// How long the pollers of a queue wait after polls that failed one after another.
 #[derive(Debug, Default)]
 pub(crate) struct Backoff {
     failures: u32,
@@ -28,18 +35,31 @@ impl Backoff {
     }
 }
 
-/// Polls until there is an answer, which may be empty; nothing when the worker is to stop.
-pub(crate) async fn poll<Q: Unary>(shared: &Shared, request: &Q, backoff: &mut Backoff) -> Option<Q::Answer> {
+/// Polls until there is an answer, which may be empty; nothing when the worker is to stop. `scaler` hears of refusals.
+pub(crate) async fn poll<Q: Unary>(
+    shared: &Shared,
+    request: &Q,
+    backoff: &Mutex<Backoff>,
+    scaler: &Scaler,
+) -> Option<Q::Answer> {
     let mut stopping = shared.stopping.clone();
     loop {
+        let call = shared.client.rpc().call_as(Class::TaskPoll, request);
+        tokio::pin!(call);
         let answer = tokio::select! {
             biased;
-            () = stopped(&mut stopping) => return None,
-            answer = shared.client.rpc().call_as(Class::TaskPoll, request) => answer,
+            answer = &mut call => answer,
+            () = stopped(&mut stopping) => {
+                if !shared.polls_end_themselves() {
+                    return None;
+                }
+                // A task may be on its way; dropping the poll would lose it until its timeout.
+                return tokio::time::timeout(FAREWELL, call).await.ok()?.ok();
+            }
         };
         let error = match answer {
             Ok(answer) => {
-                backoff.failures = 0;
+                locked(backoff).failures = 0;
                 return Some(answer);
             }
             Err(error) => error,
@@ -48,7 +68,10 @@ pub(crate) async fn poll<Q: Unary>(shared: &Shared, request: &Q, backoff: &mut B
         if error.code() == Code::DeadlineExceeded {
             continue;
         }
-        let pause = backoff.pause(&error);
+        if error.code() == Code::ResourceExhausted {
+            scaler.learn(Brought::Refusal);
+        }
+        let pause = locked(backoff).pause(&error);
         if error.is_transient() || error.code() == Code::Cancelled {
             tracing::debug!(%error, ?pause, "poll failed");
         } else {
@@ -59,6 +82,10 @@ pub(crate) async fn poll<Q: Unary>(shared: &Shared, request: &Q, backoff: &mut B
             () = tokio::time::sleep(pause) => {}
         }
     }
+}
+
+fn locked(backoff: &Mutex<Backoff>) -> MutexGuard<'_, Backoff> {
+    backoff.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

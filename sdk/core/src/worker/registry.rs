@@ -8,7 +8,7 @@ use std::{
 use crate::{
     activity::{Activities, ActivityDef},
     worker::WorkerError,
-    workflow::{WorkflowDef, instance::WorkflowSet},
+    workflow::{WorkflowDef, def::WorkflowSet},
 };
 
 /// What a worker has to run.
@@ -91,7 +91,7 @@ impl Registry {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        !self.has_activities() && !self.has_workflows()
+        self.activities.is_empty() && self.activity_fallback.is_none() && !self.has_workflows()
     }
 
     pub(crate) fn set_workflow_fallback(&mut self, definition: WorkflowDef) {
@@ -105,10 +105,6 @@ impl Registry {
     /// The workflows, for the lanes and the replayer.
     pub(crate) fn workflows(&self) -> WorkflowSet {
         WorkflowSet { by_name: Arc::new(self.workflows.clone()), fallback: self.workflow_fallback.clone() }
-    }
-
-    pub(crate) fn has_activities(&self) -> bool {
-        !self.activities.is_empty() || self.activity_fallback.is_some()
     }
 
     /// The activities, for the part of the worker that runs them.
@@ -128,6 +124,10 @@ impl ActivitySet {
     /// The activity of this type, or the one for all others.
     pub(crate) fn find(&self, name: &str) -> Option<&ActivityDef> {
         self.activities.get(name).or(self.fallback.as_ref())
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.activities.is_empty() && self.fallback.is_none()
     }
 
     /// The types that are known, for people.

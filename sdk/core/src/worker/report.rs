@@ -80,11 +80,12 @@ impl Reporter<'_> {
             result: to_wire(result.into()),
             identity: self.shared.identity.clone(),
             namespace: self.shared.client.namespace().to_owned(),
+            deployment_options: self.shared.deployment_options(),
             ..RespondActivityTaskCompletedRequest::default()
         };
         match self.send(&request).await {
-            // Too large, usually: the server's words are what the workflow is to hear, rather than a timeout.
-            Err(error) if matches!(error.code(), Code::InvalidArgument | Code::ResourceExhausted) => {
+            // The server's words are what the workflow is to hear, rather than a timeout.
+            Err(error) if error.is_too_large() || error.code() == Code::InvalidArgument => {
                 let message = format!("the server does not take the result: {}", error.message());
                 self.failed(Error::application("ResultRefused", message).non_retryable(), None).await
             }
@@ -109,6 +110,7 @@ impl Reporter<'_> {
             failure: Some(failure),
             identity: self.shared.identity.clone(),
             namespace: self.shared.client.namespace().to_owned(),
+            deployment_options: self.shared.deployment_options(),
             last_heartbeat_details: to_wire(details),
             ..RespondActivityTaskFailedRequest::default()
         };
@@ -128,6 +130,7 @@ impl Reporter<'_> {
             details: to_wire(details),
             identity: self.shared.identity.clone(),
             namespace: self.shared.client.namespace().to_owned(),
+            deployment_options: self.shared.deployment_options(),
             ..RespondActivityTaskCanceledRequest::default()
         };
         self.send(&request).await

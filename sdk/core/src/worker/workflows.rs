@@ -4,50 +4,38 @@
 
 use std::{
     collections::HashMap,
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::{Duration, Instant, SystemTime},
 };
 
 use bytes::Bytes;
-use mainspring_api::{
-    time,
-    v1::{
-        command::{Command, command::Attributes},
-        common::{Payloads, WorkflowExecution},
-        enums::{QueryResultType, TaskQueueKind, WorkflowTaskFailedCause},
-        failure::Failure,
-        history::HistoryEvent,
-        protocol::Message,
-        query::{WorkflowQuery, WorkflowQueryResult},
-        sdk::WorkflowTaskCompletedMetadata,
-        taskqueue::{StickyExecutionAttributes, TaskQueue},
-        workflowservice::{
-            GetWorkflowExecutionHistoryRequest, PollWorkflowTaskQueueRequest, PollWorkflowTaskQueueResponse,
-            RespondQueryTaskCompletedRequest, RespondWorkflowTaskCompletedRequest,
-            RespondWorkflowTaskCompletedResponse, RespondWorkflowTaskFailedRequest,
-            respond_workflow_task_completed_request::Capabilities,
-        },
+use mainspring_api::v1::{
+    common::{Payloads, WorkflowExecution},
+    enums::TaskQueueKind,
+    history::HistoryEvent,
+    query::WorkflowQuery,
+    taskqueue::TaskQueue,
+    workflowservice::{
+        GetWorkflowExecutionHistoryRequest, PollWorkflowTaskQueueRequest, PollWorkflowTaskQueueResponse,
     },
 };
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, watch},
     task::JoinSet,
 };
-use tonic::Code;
 
 use crate::{
     activity::{ActivityInfo, TaskToken},
-    client::{Class, RpcError},
     codec::CodecCx,
-    error::{Error, Result},
-    payload::{Payload, PayloadError, RawArgs, from_wire},
+    payload::{PayloadError, RawArgs, from_wire},
     worker::{
         Shared, VerifyReplay,
-        activities::{ActivityWorker, Slot},
-        lane::{Answer, Done, Lanes, Order, TaskOrder},
+        activities::ActivityWorker,
+        lane::{Answer, Lanes, Order, TaskOrder},
         local::{LocalOutcome, LocalTask, LocalWorker, RETRY_THRESHOLD},
         payloads,
         poll::{Backoff, poll},
+        pollers::{Brought, Pollers, Scaler},
     },
     workflow::{
         Fault,
@@ -56,10 +44,6 @@ use crate::{
     },
 };
 
-/// How long a task waits for this process before another one may have it, as in the other SDKs.
-const STICKY_TIME: Duration = Duration::from_secs(10);
-/// So many activities may come back at once with the completion of a workflow task.
-const EAGER_MAX: usize = 3;
 /// `verify_replay` leaves longer histories out.
 const VERIFY_EVENTS_MAX: i64 = 10_000;
 
@@ -76,14 +60,14 @@ pub(crate) struct Parts {
     pub(crate) activities: ActivityWorker,
     pub(crate) local: LocalWorker,
     pub(crate) slots: usize,
-    pub(crate) pollers: usize,
+    pub(crate) pollers: Pollers,
     /// The queue of this process, where runs are kept in memory.
     pub(crate) sticky: Option<String>,
     pub(crate) verify: VerifyReplay,
 }
 
-struct Inner {
-    parts: Parts,
+pub(super) struct Inner {
+    pub(super) parts: Parts,
     slots: Arc<Semaphore>,
 }
 
@@ -96,20 +80,48 @@ impl WorkflowWorker {
     /// Polls until the worker is to stop.
     pub(crate) async fn run(&self) {
         let parts = &self.inner.parts;
-        let mut pollers = JoinSet::new();
-        let normal = queue(&parts.shared.queue, "", TaskQueueKind::Normal);
-        let sticky = parts.sticky.as_ref().map(|name| queue(name, &parts.shared.queue, TaskQueueKind::Sticky));
-        for _ in 0..parts.pollers {
-            pollers.spawn(self.clone().poll_until_stopped(normal.clone()));
-            if let Some(sticky) = &sticky {
-                pollers.spawn(self.clone().poll_until_stopped(sticky.clone()));
+        let normal = self.poll(queue(&parts.shared.queue, "", TaskQueueKind::Normal));
+        match &parts.sticky {
+            Some(name) => {
+                let sticky = self.poll(queue(name, &parts.shared.queue, TaskQueueKind::Sticky));
+                tokio::join!(normal, sticky);
+            }
+            None => normal.await,
+        }
+    }
+
+    /// Polls one queue, with as many polls as it wants.
+    async fn poll(&self, queue: TaskQueue) {
+        let shared = &self.inner.parts.shared;
+        let mut stopping = shared.stopping.clone();
+        let polling = Arc::new(Polling {
+            request: PollWorkflowTaskQueueRequest {
+                namespace: shared.client.namespace().to_owned(),
+                task_queue: Some(queue),
+                identity: shared.identity.clone(),
+                worker_instance_key: shared.instance_key.clone(),
+                deployment_options: shared.deployment_options(),
+                ..PollWorkflowTaskQueueRequest::default()
+            },
+            backoff: Mutex::default(),
+            scaler: Scaler::new(self.inner.parts.pollers),
+        });
+        let mut polls = JoinSet::new();
+        while !*stopping.borrow() {
+            while polls.len() < polling.scaler.wanted() {
+                polls.spawn(self.clone().poll_once(polling.clone()));
+            }
+            tokio::select! {
+                () = super::stopped(&mut stopping) => {}
+                ended = polls.join_next() => {
+                    if ended.is_some_and(|ended| ended.is_err()) {
+                        tracing::error!("a poll panicked");
+                    }
+                }
             }
         }
-        while let Some(ended) = pollers.join_next().await {
-            if ended.is_err() {
-                tracing::error!("a poller panicked");
-            }
-        }
+        // They see it themselves, and one that was just answered still hands its task on.
+        while polls.join_next().await.is_some() {}
     }
 
     /// Waits until no workflow task is in hand.
@@ -120,28 +132,21 @@ impl WorkflowWorker {
         }
     }
 
-    async fn poll_until_stopped(self, queue: TaskQueue) {
+    async fn poll_once(self, polling: Arc<Polling>) {
         let shared = &self.inner.parts.shared;
-        let request = PollWorkflowTaskQueueRequest {
-            namespace: shared.client.namespace().to_owned(),
-            task_queue: Some(queue),
-            identity: shared.identity.clone(),
-            worker_instance_key: shared.instance_key.clone(),
-            ..PollWorkflowTaskQueueRequest::default()
-        };
-        let mut backoff = Backoff::default();
         let mut stopping = shared.stopping.clone();
-        loop {
-            let slot = tokio::select! {
-                biased;
-                () = super::stopped(&mut stopping) => return,
-                slot = self.inner.slots.clone().acquire_owned() => slot,
-            };
-            let Ok(slot) = slot else { return };
-            let Some(task) = poll(shared, &request, &mut backoff).await else { return };
-            if !task.task_token.is_empty() {
-                tokio::spawn(self.clone().process(task, slot));
-            }
+        let slot = tokio::select! {
+            biased;
+            () = super::stopped(&mut stopping) => return,
+            slot = self.inner.slots.clone().acquire_owned() => slot,
+        };
+        let Ok(slot) = slot else { return };
+        let Polling { request, backoff, scaler } = polling.as_ref();
+        let Some(task) = poll(shared, request, backoff, scaler).await else { return };
+        let is_task = !task.task_token.is_empty();
+        scaler.learn(Brought::of(task.poller_scaling_decision, is_task));
+        if is_task {
+            tokio::spawn(self.clone().process(task, slot));
         }
     }
 
@@ -155,6 +160,13 @@ impl WorkflowWorker {
     }
 }
 
+/// What the polls of one queue share.
+struct Polling {
+    request: PollWorkflowTaskQueueRequest,
+    backoff: Mutex<Backoff>,
+    scaler: Scaler,
+}
+
 /// The local activities of a run that are running.
 #[derive(Default)]
 struct Running {
@@ -163,18 +175,18 @@ struct Running {
 }
 
 /// A workflow task that this worker has in hand.
-struct InHand {
-    token: Bytes,
-    execution: WorkflowExecution,
-    kind: String,
-    attempt: i32,
-    first: bool,
-    is_query: bool,
-    began: Instant,
+pub(super) struct InHand {
+    pub(super) token: Bytes,
+    pub(super) execution: WorkflowExecution,
+    pub(super) kind: String,
+    pub(super) attempt: i32,
+    pub(super) first: bool,
+    pub(super) is_query: bool,
+    pub(super) began: Instant,
 }
 
 /// Why a task comes to nothing.
-enum Failed {
+pub(super) enum Failed {
     Fault(Fault),
     /// The task is not ours any more; nobody has to be told.
     Lost,
@@ -230,8 +242,11 @@ impl Inner {
     ) -> Result<Option<PollWorkflowTaskQueueResponse>, Failed> {
         let run_id = &in_hand.execution.run_id;
         let order = self.order(in_hand, task).await?;
-        let (started, messages, queries) =
-            (order.feed.events.last().map_or(0, |event| event.event_id), order.feed.messages.clone(), order.queries.clone());
+        let (started, messages, queries) = (
+            order.feed.events.last().map_or(0, |event| event.event_id),
+            order.feed.messages.clone(),
+            order.queries.clone(),
+        );
         let (live, previous_started) = (order.feed.live, order.previous_started);
         let mut answer = self.parts.lanes.call(run_id, Order::Task(Box::new(order))).await?;
         if matches!(answer, Answer::NeedHistory) {
@@ -254,7 +269,11 @@ impl Inner {
             match answer {
                 Answer::Done(done) => {
                     let heartbeat = !running.ends.is_empty() && live;
-                    return if live { self.complete(in_hand, *done, heartbeat).await } else { self.answer(in_hand, *done).await };
+                    return if live {
+                        self.complete(in_hand, *done, heartbeat).await
+                    } else {
+                        self.answer(in_hand, *done).await
+                    };
                 }
                 Answer::Locals { locals, task_timeout } => {
                     self.begin_locals(in_hand, locals, running);
@@ -321,7 +340,12 @@ impl Inner {
         Ok(events)
     }
 
-    async fn query(&self, cx: &CodecCx<'_>, id: String, query: WorkflowQuery) -> Result<(String, String, RawArgs), Failed> {
+    async fn query(
+        &self,
+        cx: &CodecCx<'_>,
+        id: String,
+        query: WorkflowQuery,
+    ) -> Result<(String, String, RawArgs), Failed> {
         let mut args = from_wire(query.query_args);
         self.parts.shared.client.converter().decode(cx, &mut args).await?;
         Ok((id, query.query_type, RawArgs(args)))
@@ -422,7 +446,7 @@ impl Inner {
         data.complete_time = Some(instant(SystemTime::now()));
         let (attempt, end) = match outcome {
             LocalOutcome::Completed { result, attempt } => (attempt, Ok(Some(Payloads { payloads: vec![result] }))),
-            LocalOutcome::Failed { error, attempt, retry_state: _ } => (attempt, Err(error.into_failure())),
+            LocalOutcome::Failed { error, attempt, retry_state } => (attempt, Err(data.failure(error, retry_state))),
             LocalOutcome::Cancelled { error } => (request.attempt, Err(error.into_failure())),
             LocalOutcome::Backoff { error, attempt, pause } => {
                 data.backoff = Some(span(pause));
@@ -433,218 +457,7 @@ impl Inner {
         Marked { data, end }
     }
 
-    /// Says that a workflow task is done.
-    async fn complete(
-        &self,
-        in_hand: &InHand,
-        done: Done,
-        heartbeat: bool,
-    ) -> Result<Option<PollWorkflowTaskQueueResponse>, Failed> {
-        let shared = &self.parts.shared;
-        let cx = CodecCx::new(shared.client.namespace(), &in_hand.execution.workflow_id);
-        let converter = shared.client.converter();
-        let Done { turn, answers } = done;
-        let (mut commands, mut messages): (Vec<Command>, Vec<Message>) = (turn.commands, turn.messages);
-        payloads::encode_commands(converter, &cx, &mut commands).await?;
-        payloads::encode_messages(converter, &cx, &mut messages).await?;
-        let mut slots = self.reserve_eager(&mut commands);
-        let mut query_results = std::collections::BTreeMap::new();
-        for (id, answer) in answers {
-            query_results.insert(id, self.query_result(&cx, answer).await);
-        }
-        let stopping = *shared.stopping.borrow();
-        let request = RespondWorkflowTaskCompletedRequest {
-            task_token: in_hand.token.clone(),
-            commands,
-            messages,
-            query_results,
-            identity: shared.identity.clone(),
-            namespace: shared.client.namespace().to_owned(),
-            sticky_attributes: self.parts.sticky.as_ref().filter(|_| !stopping).map(|name| StickyExecutionAttributes {
-                worker_task_queue: Some(queue(name, &shared.queue, TaskQueueKind::Sticky)),
-                schedule_to_start_timeout: Some(time::duration(STICKY_TIME)),
-            }),
-            return_new_workflow_task: !stopping || heartbeat,
-            force_create_new_workflow_task: heartbeat,
-            sdk_metadata: in_hand.first.then(|| WorkflowTaskCompletedMetadata {
-                sdk_name: "mainspring-rust".to_owned(),
-                sdk_version: env!("CARGO_PKG_VERSION").to_owned(),
-                ..WorkflowTaskCompletedMetadata::default()
-            }),
-            capabilities: Some(Capabilities { discard_speculative_workflow_task_with_events: true }),
-            worker_instance_key: shared.instance_key.clone(),
-            ..RespondWorkflowTaskCompletedRequest::default()
-        };
-        let answer = match shared.client.rpc().call_as(Class::Report, &request).await {
-            Ok(answer) => answer,
-            Err(error) => return Err(self.refused(in_hand, &error).await),
-        };
-        let RespondWorkflowTaskCompletedResponse { workflow_task, activity_tasks, reset_history_event_id } = answer;
-        for task in activity_tasks {
-            match slots.pop() {
-                Some(slot) => self.parts.activities.dispatch(task, slot),
-                None => tracing::warn!("the server sent more activities than this worker asked for"),
-            }
-        }
-        let run_id = &in_hand.execution.run_id;
-        if reset_history_event_id > 0 {
-            let order = Order::RollBack { run_id: run_id.clone(), to: reset_history_event_id };
-            self.parts.lanes.call(run_id, order).await?;
-        }
-        if self.parts.sticky.is_none() && workflow_task.is_none() {
-            self.evict(run_id).await;
-        }
-        Ok(workflow_task.filter(|task| !task.task_token.is_empty()))
-    }
-
-    /// Room for activities that may come back at once; the others go through their queue.
-    fn reserve_eager(&self, commands: &mut [Command]) -> Vec<Slot> {
-        let mut slots = Vec::new();
-        for command in commands {
-            let Some(Attributes::ScheduleActivityTaskCommandAttributes(command)) = &mut command.attributes else {
-                continue;
-            };
-            if !command.request_eager_execution {
-                continue;
-            }
-            let name = command.activity_type.as_ref().map(|kind| kind.name.as_str()).unwrap_or_default();
-            let known = self.parts.activities.set().find(name).is_some();
-            let slot = if known && slots.len() < EAGER_MAX { self.parts.activities.reserve() } else { None };
-            command.request_eager_execution = slot.is_some();
-            slots.extend(slot);
-        }
-        slots
-    }
-
-    /// The server did not take a completion.
-    async fn refused(&self, in_hand: &InHand, error: &RpcError) -> Failed {
-        let workflow_id = &in_hand.execution.workflow_id;
-        match error.code() {
-            Code::NotFound => {
-                tracing::debug!(%workflow_id, %error, "the workflow task was lost");
-                Failed::Lost
-            }
-            Code::InvalidArgument if error.message().contains("UnhandledCommand") => {
-                tracing::debug!(%workflow_id, "something happened while the workflow was closing; it is told first");
-                Failed::Lost
-            }
-            Code::InvalidArgument => {
-                tracing::warn!(%workflow_id, %error, "the server refuses what the workflow asked for");
-                Failed::Fault(Fault::Unusable(format!("the server refuses what the workflow asked for: {error}")))
-            }
-            Code::ResourceExhausted if error.message().contains("message larger than max") => {
-                let cause = WorkflowTaskFailedCause::GrpcMessageTooLarge;
-                let fault = Fault::Unusable(format!("what the workflow asked for is too large to be sent: {error}"));
-                self.report(in_hand, cause, fault.to_failure()).await;
-                Failed::Lost
-            }
-            _ => {
-                tracing::warn!(%workflow_id, %error, "the server did not take the workflow task");
-                Failed::Lost
-            }
-        }
-    }
-
-    /// Answers a query that came by itself.
-    async fn answer(&self, in_hand: &InHand, done: Done) -> Result<Option<PollWorkflowTaskQueueResponse>, Failed> {
-        let cx = CodecCx::new(self.parts.shared.client.namespace(), &in_hand.execution.workflow_id);
-        let answer = done.answers.into_iter().next().map(|(_, answer)| answer);
-        let answer = answer.unwrap_or_else(|| Err(Error::msg("the query was not asked")));
-        let result = self.query_result(&cx, answer).await;
-        self.answer_query(in_hand, result).await;
-        Ok(None)
-    }
-
-    async fn query_result(&self, cx: &CodecCx<'_>, answer: Result<Payload>) -> WorkflowQueryResult {
-        let converter = self.parts.shared.client.converter();
-        let answer = match answer {
-            Ok(payload) => {
-                let mut payloads = vec![payload];
-                converter.encode(cx, &mut payloads).await.map(|()| payloads).map_err(Error::from)
-            }
-            Err(error) => Err(error),
-        };
-        match answer {
-            Ok(payloads) => WorkflowQueryResult {
-                result_type: QueryResultType::Answered as i32,
-                answer: Some(Payloads { payloads }),
-                ..WorkflowQueryResult::default()
-            },
-            Err(error) => {
-                let error_message = error.to_string();
-                let mut failure = error.into_failure();
-                if let Err(error) = converter.encode_failure(cx, &mut failure).await {
-                    failure = Failure { message: error.to_string(), ..Failure::default() };
-                }
-                WorkflowQueryResult {
-                    result_type: QueryResultType::Failed as i32,
-                    error_message,
-                    failure: Some(failure),
-                    ..WorkflowQueryResult::default()
-                }
-            }
-        }
-    }
-
-    async fn answer_query(&self, in_hand: &InHand, result: WorkflowQueryResult) {
-        let client = &self.parts.shared.client;
-        let request = RespondQueryTaskCompletedRequest {
-            task_token: in_hand.token.clone(),
-            completed_type: result.result_type,
-            query_result: result.answer,
-            error_message: result.error_message,
-            failure: result.failure,
-            namespace: client.namespace().to_owned(),
-            ..RespondQueryTaskCompletedRequest::default()
-        };
-        if let Err(error) = client.rpc().call_as(Class::Report, &request).await {
-            tracing::debug!(workflow_id = %in_hand.execution.workflow_id, %error, "the answer to a query was not taken");
-        }
-    }
-
-    /// Says that a task failed. From the second attempt on nothing is said: the task then times out, with growing time
-    /// between attempts, instead of failing as fast as it can.
-    async fn fail(&self, in_hand: &InHand, fault: &Fault) {
-        let WorkflowExecution { workflow_id, run_id } = &in_hand.execution;
-        tracing::warn!(%workflow_id, %run_id, workflow_type = in_hand.kind, attempt = in_hand.attempt, %fault, "workflow task failed");
-        let mut failure = fault.to_failure();
-        if in_hand.is_query {
-            let result = WorkflowQueryResult {
-                result_type: QueryResultType::Failed as i32,
-                error_message: failure.message.clone(),
-                failure: Some(failure),
-                ..WorkflowQueryResult::default()
-            };
-            return self.answer_query(in_hand, result).await;
-        }
-        if in_hand.attempt > 1 {
-            return;
-        }
-        let client = &self.parts.shared.client;
-        let cx = CodecCx::new(client.namespace(), workflow_id);
-        if let Err(error) = client.converter().encode_failure(&cx, &mut failure).await {
-            tracing::warn!(%workflow_id, %error, "the failure cannot be encoded");
-            failure = Failure { message: error.to_string(), ..Failure::default() };
-        }
-        self.report(in_hand, fault.cause(), failure).await;
-    }
-
-    async fn report(&self, in_hand: &InHand, cause: WorkflowTaskFailedCause, failure: Failure) {
-        let shared = &self.parts.shared;
-        let request = RespondWorkflowTaskFailedRequest {
-            task_token: in_hand.token.clone(),
-            cause: cause as i32,
-            failure: Some(failure),
-            identity: shared.identity.clone(),
-            namespace: shared.client.namespace().to_owned(),
-            ..RespondWorkflowTaskFailedRequest::default()
-        };
-        if let Err(error) = shared.client.rpc().call_as(Class::Report, &request).await {
-            tracing::debug!(workflow_id = %in_hand.execution.workflow_id, %error, "the failure of a workflow task was not taken");
-        }
-    }
-
-    async fn evict(&self, run_id: &str) {
+    pub(super) async fn evict(&self, run_id: &str) {
         let order = Order::Evict { run_id: run_id.to_owned() };
         if let Err(fault) = self.parts.lanes.call(run_id, order).await {
             tracing::debug!(run_id, %fault, "a run was not put out of memory");
@@ -652,6 +465,6 @@ impl Inner {
     }
 }
 
-fn queue(name: &str, normal: &str, kind: TaskQueueKind) -> TaskQueue {
+pub(super) fn queue(name: &str, normal: &str, kind: TaskQueueKind) -> TaskQueue {
     TaskQueue { name: name.to_owned(), kind: kind as i32, normal_name: normal.to_owned() }
 }

@@ -333,7 +333,7 @@ impl Ctx {
         F: Fn(Ctx, RawArgs) -> Result<HandlerRun<Payload>> + 'static,
     {
         let begin = Rc::new(move |cx: Ctx, _: &str, args: RawArgs| handler(cx, args));
-        let validate: Rc<dyn Fn(&str, &RawArgs) -> Result<()>> = Rc::new(move |_: &str, args: &RawArgs| validate(args));
+        let validate = Rc::new(move |_: &str, args: &RawArgs| validate(args));
         self.run.updates.set(Some(name), update::Handler { validate: Some(validate), begin });
     }
 

@@ -1,11 +1,11 @@
 //! [`WorkflowDef`]: a workflow's name and how a run of it begins.
 
-use std::{fmt, future::Future, sync::Arc};
+use std::{collections::BTreeMap, fmt, future::Future, sync::Arc};
 
 use crate::{
     error::Result,
     payload::{Payload, RawArgs},
-    workflow::{context::Ctx, signal::HandlerRun},
+    workflow::{context::Ctx, fault::Fault, signal::HandlerRun},
 };
 
 type Begin = Arc<dyn Fn(Ctx, RawArgs) -> Result<HandlerRun<Payload>> + Send + Sync>;
@@ -78,5 +78,21 @@ impl WorkflowDef {
 impl fmt::Debug for WorkflowDef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WorkflowDef").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// Definitions by name, with one for all other types.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct WorkflowSet {
+    pub(crate) by_name: Arc<BTreeMap<String, WorkflowDef>>,
+    pub(crate) fallback: Option<WorkflowDef>,
+}
+
+impl WorkflowSet {
+    pub(crate) fn find(&self, name: &str) -> Result<&WorkflowDef, Fault> {
+        self.by_name.get(name).or(self.fallback.as_ref()).ok_or_else(|| Fault::UnknownType {
+            name: name.to_owned(),
+            known: self.by_name.keys().map(String::as_str).collect::<Vec<_>>().join(", "),
+        })
     }
 }

@@ -21,7 +21,9 @@ pub(crate) fn event_name(event: &HistoryEvent) -> String {
             format!("the cancellation of the activity of event {}", asked.scheduled_event_id)
         }
         Some(A::TimerStartedEventAttributes(started)) => format!("timer {:?}", started.timer_id),
-        Some(A::TimerCanceledEventAttributes(cancelled)) => format!("the cancellation of timer {:?}", cancelled.timer_id),
+        Some(A::TimerCanceledEventAttributes(cancelled)) => {
+            format!("the cancellation of timer {:?}", cancelled.timer_id)
+        }
         Some(A::StartChildWorkflowExecutionInitiatedEventAttributes(initiated)) => {
             let name = initiated.workflow_type.as_ref().map(|kind| kind.name.as_str()).unwrap_or_default();
             format!("child workflow {name:?} (id {:?})", initiated.workflow_id)

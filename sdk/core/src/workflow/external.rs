@@ -1,7 +1,9 @@
 //! Signals and cancellations sent to other workflows.
 
 use mainspring_api::v1::{
-    command::{RequestCancelExternalWorkflowExecutionCommandAttributes, SignalExternalWorkflowExecutionCommandAttributes},
+    command::{
+        RequestCancelExternalWorkflowExecutionCommandAttributes, SignalExternalWorkflowExecutionCommandAttributes,
+    },
     enums::{CancelExternalWorkflowExecutionFailedCause, SignalExternalWorkflowExecutionFailedCause},
     history::history_event,
 };

@@ -34,7 +34,9 @@ pub enum Fault {
     )]
     ForeignWake(LastOperation),
     /// The code did not yield within the deadline.
-    #[error("[TMPRL1101] the workflow did not yield within {after_ms} ms: it blocks or loops{last}; do it in an activity")]
+    #[error(
+        "[TMPRL1101] the workflow did not yield within {after_ms} ms: it blocks or loops{last}; do it in an activity"
+    )]
     Deadline {
         /// How long it was waited for.
         after_ms: u64,

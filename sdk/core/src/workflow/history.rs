@@ -166,7 +166,9 @@ impl Recorded {
             }
         }
         for message in messages {
-            let Some(body) = message.body.as_ref().filter(|body| body.type_url.ends_with(".Acceptance")) else { continue };
+            let Some(body) = message.body.as_ref().filter(|body| body.type_url.ends_with(".Acceptance")) else {
+                continue;
+            };
             if let Ok(acceptance) = <update::Acceptance as prost::Message>::decode(body.value.as_ref()) {
                 recorded.updates.push_back(Accepted {
                     id: message.protocol_instance_id.clone(),

@@ -6,7 +6,6 @@
 use std::{
     cell::RefCell,
     rc::Rc,
-    sync::Arc,
     task::{Context, Poll},
     time::SystemTime,
 };
@@ -26,7 +25,7 @@ use crate::{
         children,
         context::Ctx,
         def::WorkflowDef,
-        fault::{Fault, Mismatch},
+        fault::Fault,
         history::{self, Class, Ended, Recorded},
         info::WorkflowInfo,
         local_activity::{LocalRequest, Marked},
@@ -45,7 +44,7 @@ pub(crate) struct Instance {
     namespace: String,
     execution: WorkflowExecution,
     def: WorkflowDef,
-    run: Option<Rc<Run>>,
+    pub(super) run: Option<Rc<Run>>,
     args: RawArgs,
     begun: bool,
     result: Rc<RefCell<Option<Result<Payload>>>>,
@@ -229,10 +228,13 @@ impl Instance {
         while let Some(marked) = recorded.locals.pop_front() {
             let number = marked.data.seq;
             if !run.ops.borrow_mut().end_local(marked) {
-                return Err(Fault::history(event_id, format!(
-                    "[TMPRL1100] nondeterminism: its completion has the result of local activity {number}, which the \
+                return Err(Fault::history(
+                    event_id,
+                    format!(
+                        "[TMPRL1100] nondeterminism: its completion has the result of local activity {number}, which the \
                      workflow did not ask for"
-                )));
+                    ),
+                ));
             }
             run.wake_resolved();
             self.poll_ready(&run)?;
@@ -442,10 +444,10 @@ impl Instance {
             Ok(payload) => Close::Complete(Some(Payloads { payloads: vec![payload] })),
             Err(Error::ContinueAsNew(next)) => match children::continue_as_new(next.call, &cx) {
                 Ok(command) => Close::ContinueAsNew(Box::new(command)),
-                Err(error) => Close::Fail(error.into_failure()),
+                Err(error) => Close::Fail(Box::new(error.into_failure())),
             },
             Err(error) if children::is_own_cancellation(&error, &cx) => Close::Cancel(None),
-            Err(error) => Close::Fail(error.into_failure()),
+            Err(error) => Close::Fail(Box::new(error.into_failure())),
         };
         if !run.replaying.get() {
             let left = run.signals.left();
@@ -474,7 +476,7 @@ impl Instance {
         self.closed = true;
         let mut ops = run.ops.borrow_mut();
         ops.take_all_back();
-        ops.issue(What::Close(Box::new(Close::Fail(fault.to_failure()))), here());
+        ops.issue(What::Close(Box::new(Close::Fail(Box::new(fault.to_failure())))), here());
         true
     }
 
@@ -512,12 +514,6 @@ impl Instance {
         }
     }
 
-    /// What the replayer says of a workflow that has not come to its end.
-    #[cfg(test)]
-    pub(crate) fn pending(&self) -> Vec<String> {
-        self.run.as_ref().map(|run| run.ops.borrow().pending()).unwrap_or_default()
-    }
-
     pub(crate) fn info(&self) -> Option<WorkflowInfo> {
         self.run.as_ref().map(|run| run.info.clone())
     }
@@ -528,34 +524,6 @@ impl Instance {
             Some(run) => run.ops.borrow_mut().all_confirmed(),
             None => Ok(()),
         }
-    }
-}
-
-/// A workflow task that is done a second time, by a fresh instance from the whole history, before its result is sent.
-pub(crate) struct Rehearsal {
-    pub(crate) instance: Instance,
-    pub(crate) events: Vec<HistoryEvent>,
-}
-
-impl Rehearsal {
-    /// The first difference between what was asked for and what is asked for now.
-    pub(crate) fn compare(mut self, turn: &Turn) -> Result<(), Fault> {
-        let stand_in = Some(Recorded::of(&turn.commands, &turn.messages));
-        let feed = Feed { events: self.events, live: true, messages: Vec::new(), stand_in };
-        self.instance.advance(feed)?;
-        let again = self.instance.turn().commands;
-        let count = turn.commands.len().max(again.len());
-        let difference = (0..count).find(|index| turn.commands.get(*index) != again.get(*index));
-        let Some(index) = difference else { return Ok(()) };
-        let say = |commands: &[Command]| commands.get(index).map(|command| {
-            format!("command {} {:?}", index + 1, command.attributes)
-        });
-        Err(Fault::Unstable(Box::new(Mismatch {
-            event_id: None,
-            expected: say(&turn.commands),
-            actual: say(&again),
-            at: None,
-        })))
     }
 }
 
@@ -594,20 +562,4 @@ fn time_of(event: &HistoryEvent) -> SystemTime {
 #[track_caller]
 fn here() -> crate::workflow::fault::At {
     std::panic::Location::caller()
-}
-
-/// Definitions by name, with one for all other types.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct WorkflowSet {
-    pub(crate) by_name: Arc<std::collections::BTreeMap<String, WorkflowDef>>,
-    pub(crate) fallback: Option<WorkflowDef>,
-}
-
-impl WorkflowSet {
-    pub(crate) fn find(&self, name: &str) -> Result<&WorkflowDef, Fault> {
-        self.by_name.get(name).or(self.fallback.as_ref()).ok_or_else(|| Fault::UnknownType {
-            name: name.to_owned(),
-            known: self.by_name.keys().map(String::as_str).collect::<Vec<_>>().join(", "),
-        })
-    }
 }

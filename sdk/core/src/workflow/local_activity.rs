@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use mainspring_api::v1::{
     command::RecordMarkerCommandAttributes,
     common::{ActivityType, Payloads},
+    enums::RetryState,
     failure::{ActivityFailureInfo, Failure, failure::FailureInfo},
     history::MarkerRecordedEventAttributes,
 };
@@ -95,22 +96,33 @@ impl Marked {
 
     /// What the workflow sees: a failure as the cause of what activities fail with.
     pub(crate) fn outcome(&self) -> Result<Option<Payloads>, Error> {
-        self.end.clone().map_err(|failure| {
-            if matches!(failure.failure_info, Some(FailureInfo::ActivityFailureInfo(_))) {
-                return Error::from_failure(failure);
-            }
-            let info = ActivityFailureInfo {
-                activity_type: Some(ActivityType { name: self.data.activity_type.clone() }),
-                activity_id: self.data.activity_id.clone(),
-                ..ActivityFailureInfo::default()
-            };
-            Error::from_failure(Failure {
-                message: "Activity task failed".to_owned(),
-                cause: Some(Box::new(failure)),
-                failure_info: Some(FailureInfo::ActivityFailureInfo(info)),
-                ..Failure::default()
-            })
+        self.end.clone().map_err(|failure| match failure.failure_info {
+            Some(FailureInfo::ActivityFailureInfo(_)) => Error::from_failure(failure),
+            // As other engines write it: without the frame of an activity's failure.
+            _ => Error::from_failure(self.data.framed(failure, RetryState::Unspecified)),
         })
+    }
+}
+
+impl Data {
+    /// How it failed for good, as it is written down.
+    pub(crate) fn failure(&self, error: Error, retry_state: RetryState) -> Failure {
+        self.framed(error.into_failure(), retry_state)
+    }
+
+    fn framed(&self, cause: Failure, retry_state: RetryState) -> Failure {
+        let info = ActivityFailureInfo {
+            activity_type: Some(ActivityType { name: self.activity_type.clone() }),
+            activity_id: self.activity_id.clone(),
+            retry_state: retry_state as i32,
+            ..ActivityFailureInfo::default()
+        };
+        Failure {
+            message: "Activity task failed".to_owned(),
+            cause: Some(Box::new(cause)),
+            failure_info: Some(FailureInfo::ActivityFailureInfo(info)),
+            ..Failure::default()
+        }
     }
 }
 

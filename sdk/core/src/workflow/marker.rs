@@ -52,13 +52,17 @@ impl Marker {
             Marker::Version { id, version } => format!("version {version} of {id:?}"),
             Marker::SideEffect { number, .. } => format!("side effect {number}"),
             Marker::Mutable { id, .. } => format!("mutable side effect {id:?}"),
-            Marker::Local(marked) => format!("local activity {:?} (number {})", marked.data.activity_type, marked.data.seq),
+            Marker::Local(marked) => {
+                format!("local activity {:?} (number {})", marked.data.activity_type, marked.data.seq)
+            }
         }
     }
 }
 
 /// The details of a marker: one payload for each key.
-pub(crate) fn details<'a>(entries: impl IntoIterator<Item = (&'a str, Option<Payloads>)>) -> BTreeMap<String, Payloads> {
+pub(crate) fn details<'a>(
+    entries: impl IntoIterator<Item = (&'a str, Option<Payloads>)>,
+) -> BTreeMap<String, Payloads> {
     entries.into_iter().map(|(key, value)| (key.to_owned(), value.unwrap_or_default())).collect()
 }
 

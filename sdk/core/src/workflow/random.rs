@@ -9,9 +9,9 @@ pub(crate) struct Rng {
 impl Rng {
     /// Seeded from a text, by FNV and SplitMix.
     pub(crate) fn seeded(text: &str) -> Rng {
-        let mut seed = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
+        let mut seed = text
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
         let mut next = || {
             seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
             let mut mixed = seed;

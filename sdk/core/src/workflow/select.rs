@@ -117,45 +117,41 @@ pub enum Either<A, B> {
 }
 
 /// The first of two futures to end; the other one is dropped. When both are ready, the first one.
-pub fn race2<A: Future, B: Future>(a: A, b: B) -> impl Future<Output = Either<A::Output, B::Output>> {
-    async move {
-        let (mut a, mut b) = (std::pin::pin!(a), std::pin::pin!(b));
-        std::future::poll_fn(move |cx| {
-            if let Poll::Ready(value) = a.as_mut().poll(cx) {
-                return Poll::Ready(Either::First(value));
-            }
-            b.as_mut().poll(cx).map(Either::Second)
-        })
-        .await
-    }
+pub async fn race2<A: Future, B: Future>(a: A, b: B) -> Either<A::Output, B::Output> {
+    let (mut a, mut b) = (std::pin::pin!(a), std::pin::pin!(b));
+    std::future::poll_fn(move |cx| {
+        if let Poll::Ready(value) = a.as_mut().poll(cx) {
+            return Poll::Ready(Either::First(value));
+        }
+        b.as_mut().poll(cx).map(Either::Second)
+    })
+    .await
 }
 
 #[doc(hidden)]
-pub fn __join2<A: Future, B: Future>(a: A, b: B) -> impl Future<Output = (A::Output, B::Output)> {
-    async move {
-        let (mut a, mut b) = (std::pin::pin!(a), std::pin::pin!(b));
-        let (mut left, mut right) = (None, None);
-        std::future::poll_fn(move |cx| {
-            if left.is_none()
-                && let Poll::Ready(value) = a.as_mut().poll(cx)
-            {
-                left = Some(value);
+pub async fn __join2<A: Future, B: Future>(a: A, b: B) -> (A::Output, B::Output) {
+    let (mut a, mut b) = (std::pin::pin!(a), std::pin::pin!(b));
+    let (mut left, mut right) = (None, None);
+    std::future::poll_fn(move |cx| {
+        if left.is_none()
+            && let Poll::Ready(value) = a.as_mut().poll(cx)
+        {
+            left = Some(value);
+        }
+        if right.is_none()
+            && let Poll::Ready(value) = b.as_mut().poll(cx)
+        {
+            right = Some(value);
+        }
+        match (left.take(), right.take()) {
+            (Some(left), Some(right)) => Poll::Ready((left, right)),
+            (unfinished_left, unfinished_right) => {
+                (left, right) = (unfinished_left, unfinished_right);
+                Poll::Pending
             }
-            if right.is_none()
-                && let Poll::Ready(value) = b.as_mut().poll(cx)
-            {
-                right = Some(value);
-            }
-            match (left.take(), right.take()) {
-                (Some(left), Some(right)) => Poll::Ready((left, right)),
-                (unfinished_left, unfinished_right) => {
-                    (left, right) = (unfinished_left, unfinished_right);
-                    Poll::Pending
-                }
-            }
-        })
-        .await
-    }
+        }
+    })
+    .await
 }
 
 /// Waits for all of the futures and gives their results in the order of the futures.
@@ -214,8 +210,8 @@ impl<F: Future> Unordered<F> {
     }
 
     /// The result of the next one to end; of those that have ended, the one that was added first.
-    pub fn next(&mut self) -> impl Future<Output = Option<F::Output>> + '_ {
-        async move { Some(self.next_with_position().await?.1) }
+    pub async fn next(&mut self) -> Option<F::Output> {
+        Some(self.next_with_position().await?.1)
     }
 
     fn next_with_position(&mut self) -> impl Future<Output = Option<(usize, F::Output)>> + '_ {

@@ -152,6 +152,7 @@ impl<T: FromPayload> SignalStream<T> {
 
     /// The next one; waits for it, also when the workflow is asked to stop: `race!` it with
     /// [`Ctx::cancelled`](crate::workflow::Ctx::cancelled) to give up then.
+    #[expect(clippy::should_implement_trait, reason = "it is awaited, as with streams")]
     pub fn next(&mut self) -> impl Future<Output = T> + '_ {
         poll_fn(move |cx| {
             if let Some(value) = self.try_next() {

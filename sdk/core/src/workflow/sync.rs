@@ -178,6 +178,7 @@ impl<T> Drop for Sender<T> {
 
 impl<T> Receiver<T> {
     /// The next value; nothing when it is empty and all senders are gone.
+    #[expect(clippy::should_implement_trait, reason = "it is awaited, as with streams")]
     pub fn next(&mut self) -> impl Future<Output = Option<T>> + '_ {
         poll_fn(|cx| {
             if let Some(value) = self.shared.queue.borrow_mut().pop_front() {

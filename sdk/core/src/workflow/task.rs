@@ -119,9 +119,9 @@ impl Wake for BranchWaker {
 
     fn wake_by_ref(self: &Arc<Self>) {
         let own = CURRENT.try_with(|current| {
-            current.try_borrow().is_ok_and(|current| {
-                current.as_ref().is_some_and(|current| Arc::ptr_eq(current, &self.ledger))
-            })
+            current
+                .try_borrow()
+                .is_ok_and(|current| current.as_ref().is_some_and(|current| Arc::ptr_eq(current, &self.ledger)))
         });
         if own == Ok(true) {
             READY.with(|ready| ready.borrow_mut().insert(self.number));

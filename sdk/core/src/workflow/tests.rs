@@ -14,8 +14,9 @@ use crate::{
     payload::{RawArgs, ToPayload},
     workflow::{
         Ctx, Fault, Var, WorkflowDef,
-        instance::{Feed, Instance, Rehearsal, Turn},
+        instance::{Feed, Instance, Turn},
         join_all, panic,
+        rehearsal::Rehearsal,
     },
 };
 
@@ -264,7 +265,8 @@ fn a_run_goes_on_from_its_history() {
 /// Events of a task that failed are delivered with the next one.
 #[test]
 fn lost_tasks_leave_no_trace_in_the_code() {
-    let script = Script::start("two", &[]).lost().lost().done().scheduled("1", "first").completed(11, "a").lost().task();
+    let script =
+        Script::start("two", &[]).lost().lost().done().scheduled("1", "first").completed(11, "a").lost().task();
     assert_eq!(run(&two_steps(), &script).unwrap(), ["schedule 2 second"]);
 }
 
@@ -318,6 +320,8 @@ fn a_cancellation_that_comes_too_late_is_not_sent() {
     });
     let begun = Script::start("late", &[]).done().timer("1").scheduled("1", "other");
     assert_eq!(run(&def, &begun.clone().signal("stop", "").task()).unwrap(), ["cancel timer 1"]);
+    let stopped = begun.clone().signal("stop", "").done().timer_cancelled("1", 5).completed(6, "x").task();
+    assert_eq!(run(&def, &stopped).unwrap(), ["complete "]);
     let script = begun.signal("stop", "").fired("1", 5);
     assert_eq!(run(&def, &script.task()).unwrap(), Vec::<String>::new());
 }
@@ -354,7 +358,8 @@ fn many_at_a_time_come_back_in_order() {
     let def = WorkflowDef::new("many", |cx, _| {
         Ok(async move {
             let calls = (0..3).map(|number| cx.run(step(&format!("s{number}"))));
-            let results: Vec<_> = join_all(calls.collect::<Vec<_>>()).await.into_iter().collect::<crate::Result<_>>()?;
+            let results: Vec<_> =
+                join_all(calls.collect::<Vec<_>>()).await.into_iter().collect::<crate::Result<_>>()?;
             Ok(results.join(" ").to_payload()?)
         })
     });
@@ -589,9 +594,11 @@ fn a_query_may_only_look() {
     assert!(kept.query("panics", RawArgs::default()).unwrap().unwrap_err().to_string().contains("oops"));
     let unknown = kept.query("other", RawArgs::default()).unwrap().unwrap_err().to_string();
     assert!(unknown.contains("it answers: acts, looks, panics"), "{unknown}");
-    assert!(kept.query("__stack_trace", RawArgs::default()).unwrap().is_ok_and(|trace| {
-        String::from_utf8_lossy(&trace.data()).contains(r#"timer \"1\" at "#)
-    }));
+    assert!(
+        kept.query("__stack_trace", RawArgs::default())
+            .unwrap()
+            .is_ok_and(|trace| { String::from_utf8_lossy(&trace.data()).contains(r#"timer \"1\" at "#) })
+    );
     let fault = kept.query("acts", RawArgs::default()).unwrap_err();
     assert!(matches!(fault, Fault::QueryActs { .. }), "{fault}");
 }

@@ -7,11 +7,8 @@ use std::{
     task::Waker,
 };
 
-use mainspring_api::v1::{
-    common::Payloads,
-    protocol::Message,
-};
 use mainspring_api::temporal::api::update::v1::{Acceptance, Meta, Outcome, Rejection, Request, Response, outcome};
+use mainspring_api::v1::{common::Payloads, protocol::Message};
 use prost::Name;
 
 use crate::{
@@ -129,7 +126,7 @@ impl Updates {
         self.messages.borrow_mut().push(Message {
             id: message_id,
             protocol_instance_id: update.to_owned(),
-            body: Some(prost_types::Any { type_url, value: body.into() }),
+            body: Some(prost_types::Any { type_url, value: body }),
             sequencing_id: None,
         });
     }
@@ -269,7 +266,6 @@ impl Run {
             let body = Response {
                 meta: Some(Meta { update_id: id.to_owned(), identity }),
                 outcome: Some(Outcome { value: Some(value) }),
-                ..Response::default()
             };
             let body = prost::Message::encode_to_vec(&body);
             self.updates.say(id, message_id.clone(), url::<Response>(), body);

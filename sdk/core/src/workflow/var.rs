@@ -90,11 +90,9 @@ impl<T: Clone> Var<T> {
     }
 
     /// Waits until the value is as `condition` wants it, and copies it.
-    pub fn wait<'a>(&'a self, condition: impl Fn(&T) -> bool + 'a) -> impl Future<Output = T> + 'a {
-        async move {
-            self.until(condition).await;
-            self.get()
-        }
+    pub async fn wait(&self, condition: impl Fn(&T) -> bool) -> T {
+        self.until(condition).await;
+        self.get()
     }
 }
 

@@ -7,15 +7,18 @@ use std::{net::SocketAddr, time::Duration};
 
 use mainspring::{CancelKind, Class, FromPayload, Payload, RawArgs, client::Unary, payload::ToPayload, prelude::*};
 use mainspring_api::{
+    temporal::api::update::v1 as update,
     time,
     v1::{
         command::{
             Command, CompleteWorkflowExecutionCommandAttributes, FailWorkflowExecutionCommandAttributes,
-            RequestCancelActivityTaskCommandAttributes, ScheduleActivityTaskCommandAttributes, command::Attributes,
+            ProtocolMessageCommandAttributes, RequestCancelActivityTaskCommandAttributes,
+            ScheduleActivityTaskCommandAttributes, command::Attributes,
         },
         common::{ActivityType, Header, Payloads},
         enums::{CommandType, QueryResultType},
         history::{HistoryEvent, history_event},
+        protocol,
         taskqueue::TaskQueue,
         workflowservice::{
             PollWorkflowTaskQueueRequest, PollWorkflowTaskQueueResponse, RespondQueryTaskCompletedRequest,
@@ -24,6 +27,7 @@ use mainspring_api::{
     },
 };
 use mainspring_server::{Config, Server, Storage};
+use prost::{Message, Name};
 
 /// Far above what anything here takes, so that only what hangs meets it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -205,6 +209,63 @@ impl Flow {
         self.call(&request).await;
     }
 
+    /// Answers the update that the next task brings: accepts and completes it, or rejects it.
+    pub(crate) async fn answer_update(&mut self, outcome: std::result::Result<Payload, Error>) {
+        let task = self.task().await;
+        let message = task.messages.first().expect("an update was expected").clone();
+        let Some(protocol::message::SequencingId::EventId(sequencing_event_id)) = message.sequencing_id else {
+            panic!("an update has its place in the history");
+        };
+        let body = message.body.expect("a message has a body");
+        let request = update::Request::decode(body.value.as_slice()).expect("an update comes as a request");
+        let reply = |id: &str, body: prost_types::Any| protocol::Message {
+            id: format!("{}/{id}", message.id),
+            protocol_instance_id: message.protocol_instance_id.clone(),
+            body: Some(body),
+            ..protocol::Message::default()
+        };
+        let messages = match outcome {
+            Ok(result) => {
+                let acceptance = update::Acceptance {
+                    accepted_request_message_id: message.id.clone(),
+                    accepted_request_sequencing_event_id: sequencing_event_id,
+                    accepted_request: Some(request.clone()),
+                };
+                let value = update::outcome::Value::Success(Payloads { payloads: vec![result] });
+                let outcome = Some(update::Outcome { value: Some(value) });
+                let response = update::Response { meta: request.meta, outcome };
+                vec![reply("accept", packed(&acceptance)), reply("complete", packed(&response))]
+            }
+            Err(error) => {
+                let rejection = update::Rejection {
+                    rejected_request_message_id: message.id.clone(),
+                    rejected_request_sequencing_event_id: sequencing_event_id,
+                    rejected_request: Some(request),
+                    failure: Some(error.into_failure()),
+                };
+                vec![reply("reject", packed(&rejection))]
+            }
+        };
+        let commands = messages.iter().filter(|message| !message.id.ends_with("/reject"));
+        let commands = commands.map(|message| {
+            let attributes = ProtocolMessageCommandAttributes { message_id: message.id.clone() };
+            Command {
+                command_type: CommandType::ProtocolMessage as i32,
+                attributes: Some(Attributes::ProtocolMessageCommandAttributes(attributes)),
+                ..Command::default()
+            }
+        });
+        let request = RespondWorkflowTaskCompletedRequest {
+            task_token: task.task_token,
+            commands: commands.collect(),
+            messages: messages.clone(),
+            identity: "driver".to_owned(),
+            namespace: "default".to_owned(),
+            ..RespondWorkflowTaskCompletedRequest::default()
+        };
+        self.call(&request).await;
+    }
+
     /// The workflow task in hand, or the next one.
     pub(crate) async fn task(&mut self) -> PollWorkflowTaskQueueResponse {
         if let Some(task) = self.task.take() {
@@ -258,6 +319,11 @@ impl Flow {
     fn codec_cx(&self) -> mainspring::codec::CodecCx<'_> {
         mainspring::codec::CodecCx::new("default", self.handle.id())
     }
+}
+
+fn packed<M: Message + Name>(message: &M) -> prost_types::Any {
+    let type_url = format!("type.googleapis.com/{}", M::full_name());
+    prost_types::Any { type_url, value: message.encode_to_vec() }
 }
 
 fn last_event_id(task: &PollWorkflowTaskQueueResponse) -> i64 {
