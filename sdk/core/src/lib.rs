@@ -14,6 +14,7 @@ pub mod durations;
 pub mod error;
 mod failure;
 pub mod payload;
+pub mod replay;
 pub mod retry;
 #[doc(hidden)]
 pub mod rt;
@@ -30,6 +31,8 @@ pub use crate::{
     convert::DataConverter,
     error::{Error, Result},
     payload::{FromPayload, Payload, Proto, ProtoJson, Raw, RawArgs, ToPayload},
+    replay::{ReplayError, Replayer},
     retry::RetryPolicy,
-    worker::{Pollers, Slots, Versioning, Worker, WorkerBuilder, WorkerError, WorkerHandle},
+    worker::{Pollers, Slots, VerifyReplay, Versioning, Worker, WorkerBuilder, WorkerError, WorkerHandle},
+    workflow::{Ctx, WorkflowDef},
 };

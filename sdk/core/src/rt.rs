@@ -2,10 +2,11 @@
 
 pub use crate::{
     activity::{Activities, Activity, ActivityDef},
-    call::ActivityCall,
+    call::{ActivityCall, QueryCall, SignalCall, UpdateCall, WorkflowCall},
     error::Result,
     payload::{FromPayload, Payload, RawArgs, ToPayload},
     retry::RetryPolicy,
+    workflow::{Ctx, HandlerRun, WorkflowDef},
 };
 
 /// What a body returns.
@@ -38,4 +39,37 @@ impl<T, E: Into<crate::Error>> Outcome for std::result::Result<T, E> {
 /// The body's own, or that the result has no payload.
 pub fn finish<R: Outcome<Output: ToPayload>>(returned: R) -> Result<Payload> {
     Ok(returned.into_result()?.to_payload()?)
+}
+
+/// The payload of an answer that cannot fail.
+///
+/// # Errors
+/// When it has no payload.
+pub fn answer(value: impl ToPayload) -> Result<Payload> {
+    Ok(value.to_payload()?)
+}
+
+/// What a signal's handler returns: nothing, or a `Result` of nothing.
+#[diagnostic::on_unimplemented(
+    message = "a signal's handler returns nothing, or a `Result<()>`: nobody is there to take `{Self}`",
+    note = "for an answer, make it an `#[update]`"
+)]
+pub trait SignalOutcome {
+    /// With our own error.
+    ///
+    /// # Errors
+    /// When it is one.
+    fn into_result(self) -> Result<()>;
+}
+
+impl SignalOutcome for () {
+    fn into_result(self) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl<E: Into<crate::Error>> SignalOutcome for std::result::Result<(), E> {
+    fn into_result(self) -> Result<()> {
+        self.map_err(Into::into)
+    }
 }

@@ -8,10 +8,10 @@ use crate::{options::Options, signature::Contract};
 
 /// A function with a body, or without one for code that others run.
 pub(crate) struct Function {
-    attributes: Vec<Attribute>,
-    visibility: Visibility,
-    signature: Signature,
-    body: Option<Block>,
+    pub(crate) attributes: Vec<Attribute>,
+    pub(crate) visibility: Visibility,
+    pub(crate) signature: Signature,
+    pub(crate) body: Option<Block>,
 }
 
 impl Parse for Function {

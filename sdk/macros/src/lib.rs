@@ -1,15 +1,20 @@
 //! The attribute macros of the crate `mainspring`. They expand to paths of `::mainspring::__rt` only, so that nothing
 //! else has to be in the user's `Cargo.toml`.
 //!
-//! - `activity`, `activities`: the two macros. `options`: what stands in their brackets; `signature`: arguments and result.
+//! - `activity`, `activities`: activities. `workflow`, `handlers`: workflows and what they are sent; `scan`: what does
+//!   not replay in their code.
+//! - `options`: what stands in their brackets; `signature`: arguments and result.
 
 mod activities;
 mod activity;
 mod duration;
+mod handlers;
 mod options;
+mod scan;
 mod signature;
 #[cfg(test)]
 mod tests;
+mod workflow;
 
 use proc_macro::TokenStream;
 use syn::{ItemImpl, meta, parse_macro_input};
@@ -63,4 +68,58 @@ pub fn activities(options: TokenStream, item: TokenStream) -> TokenStream {
     }
     let block = parse_macro_input!(item as ItemImpl);
     activities::expand(&block).unwrap_or_else(syn::Error::into_compile_error).into()
+}
+
+/// Makes a function, or a struct with its `impl` block, a workflow.
+///
+/// ```ignore
+/// #[workflow]
+/// async fn greet(cx: Ctx, name: String) -> Result<String> { .. }
+///
+/// #[workflow(name = "Order")]
+/// pub struct Order { request: Request, approved: Var<Option<String>> }
+///
+/// #[workflow]
+/// impl Order {
+///     fn init(request: Request) -> Self { .. }
+///     async fn run(&self, cx: Ctx) -> Result<Receipt> { .. }
+///     #[signal] fn approve(&self, by: String) { .. }
+///     #[query] fn status(&self) -> Status { .. }
+///     #[update(validate = address_ok)] async fn change_address(&self, cx: Ctx, to: Address) -> Result<()> { .. }
+/// }
+/// ```
+///
+/// `greet("Ann".into())` and `Order::start(request)` then describe calls, `Order::approve("ann".into())` a signal, and so
+/// on; `greet::def()` and `Order::def()` are registered with a worker. The handlers as they were written are reached
+/// inside as `self.handlers().approve(..)`. Without `init`, the struct's `Default` is taken and `run` gets the arguments.
+///
+/// Options: `name`, the workflow's type if it is not the function's or the struct's name; `panics = "fail"`, by which a
+/// panic fails the workflow instead of its task; `fail_on_nondeterminism`, likewise.
+///
+/// The body is looked through for what does not replay: clocks, threads, Tokio, random numbers, files, `HashMap`.
+/// `#[allow_nondeterminism]` on a function or method lets it pass.
+#[proc_macro_attribute]
+pub fn workflow(options: TokenStream, item: TokenStream) -> TokenStream {
+    let mut taken = workflow::Options::default();
+    let parser = meta::parser(|meta| taken.take(&meta));
+    parse_macro_input!(options with parser);
+    workflow::expand(&taken, item.into()).unwrap_or_else(syn::Error::into_compile_error).into()
+}
+
+/// Makes a method of a workflow handle a signal; see [`macro@workflow`].
+#[proc_macro_attribute]
+pub fn signal(_: TokenStream, item: TokenStream) -> TokenStream {
+    workflow::misplaced("signal", item.into()).into()
+}
+
+/// Makes a method of a workflow answer a query; see [`macro@workflow`].
+#[proc_macro_attribute]
+pub fn query(_: TokenStream, item: TokenStream) -> TokenStream {
+    workflow::misplaced("query", item.into()).into()
+}
+
+/// Makes a method of a workflow handle an update; see [`macro@workflow`].
+#[proc_macro_attribute]
+pub fn update(_: TokenStream, item: TokenStream) -> TokenStream {
+    workflow::misplaced("update", item.into()).into()
 }

@@ -17,47 +17,22 @@ pub(crate) struct Contract {
 }
 
 impl Contract {
-    /// Of a function or method; a receiver is left out.
+    /// Of an activity; a receiver is left out.
     pub(crate) fn of(signature: &Signature) -> syn::Result<Contract> {
-        if let Some(parameter) = signature.generics.params.first() {
-            return Err(syn::Error::new(
-                parameter.span(),
-                "an activity has no type parameters of its own: others find it by its name alone",
-            ));
-        }
-        let mut arguments = signature.inputs.iter().filter_map(|input| match input {
-            FnArg::Receiver(_) => None,
-            FnArg::Typed(argument) => Some(argument),
-        });
-        let (mut names, mut types, mut takes_context) = (Vec::new(), Vec::new(), false);
-        if let Some(first) = arguments.clone().next() {
-            takes_context = is_named(&first.ty, "Activity");
-        }
-        if takes_context {
-            arguments.next();
-        }
-        for (position, argument) in arguments.enumerate() {
-            owned(&argument.ty)?;
-            if is_named(&argument.ty, "Activity") {
-                return Err(syn::Error::new(argument.ty.span(), "the context comes first"));
-            }
-            names.push(match argument.pat.as_ref() {
-                Pat::Ident(pattern) => pattern.ident.clone(),
-                _ => format_ident!("argument_{}", position + 1),
-            });
-            types.push(argument.ty.as_ref().clone());
-        }
+        Contract::with(signature, "Activity", "an activity")
+    }
+
+    /// Of something whose context has this type; a receiver is left out.
+    pub(crate) fn with(signature: &Signature, context: &str, what: &str) -> syn::Result<Contract> {
+        let Parameters { takes_context, names, types } = Parameters::of(signature, context, what)?;
         let ReturnType::Type(_, returns) = &signature.output else {
-            return Err(syn::Error::new(
-                signature.ident.span(),
-                "an activity returns a `Result`, such as `Result<()>`",
-            ));
+            let message = format!("{what} returns a `Result`, such as `Result<()>`");
+            return Err(syn::Error::new(signature.ident.span(), message));
         };
         let returns = returns.as_ref().clone();
         let output = output(&returns);
         Ok(Contract { takes_context, names, types, output, returns })
     }
-
     /// The arguments of the body in a definition: the context, if it takes one, then `args.get::<T>(n)?`.
     pub(crate) fn decoded(&self) -> TokenStream {
         let context = self.takes_context.then(|| quote!(cx,));
@@ -70,6 +45,46 @@ impl Contract {
     pub(crate) fn parameters(&self) -> TokenStream {
         let (names, types) = (&self.names, &self.types);
         quote!(#(#names: #types),*)
+    }
+}
+
+/// What a function takes.
+pub(crate) struct Parameters {
+    pub(crate) takes_context: bool,
+    pub(crate) names: Vec<Ident>,
+    pub(crate) types: Vec<Type>,
+}
+
+impl Parameters {
+    /// Of a function whose context has this type; a receiver is left out.
+    pub(crate) fn of(signature: &Signature, context: &str, what: &str) -> syn::Result<Parameters> {
+        if let Some(parameter) = signature.generics.params.first() {
+            let message = format!("{what} has no type parameters of its own: others find it by its name alone");
+            return Err(syn::Error::new(parameter.span(), message));
+        }
+        let mut arguments = signature.inputs.iter().filter_map(|input| match input {
+            FnArg::Receiver(_) => None,
+            FnArg::Typed(argument) => Some(argument),
+        });
+        let (mut names, mut types, mut takes_context) = (Vec::new(), Vec::new(), false);
+        if let Some(first) = arguments.clone().next() {
+            takes_context = is_named(&first.ty, context);
+        }
+        if takes_context {
+            arguments.next();
+        }
+        for (position, argument) in arguments.enumerate() {
+            owned(&argument.ty)?;
+            if is_named(&argument.ty, context) {
+                return Err(syn::Error::new(argument.ty.span(), "the context comes first"));
+            }
+            names.push(match argument.pat.as_ref() {
+                Pat::Ident(pattern) => pattern.ident.clone(),
+                _ => format_ident!("argument_{}", position + 1),
+            });
+            types.push(argument.ty.as_ref().clone());
+        }
+        Ok(Parameters { takes_context, names, types })
     }
 }
 
@@ -86,7 +101,7 @@ fn output(returns: &Type) -> TokenStream {
     quote!(<#returns as ::mainspring::__rt::Outcome>::Output)
 }
 
-fn is_named(ty: &Type, name: &str) -> bool {
+pub(crate) fn is_named(ty: &Type, name: &str) -> bool {
     matches!(ty, Type::Path(path) if path.path.segments.last().is_some_and(|segment| segment.ident == name))
 }
 

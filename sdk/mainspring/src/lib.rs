@@ -25,7 +25,7 @@
 //! - Values on the wire: [`payload`], [`codec`], [`DataConverter`]. Errors: [`Error`].
 #![warn(missing_docs)]
 
-pub use mainspring_macros::{activities, activity};
+pub use mainspring_macros::{activities, activity, query, signal, update, workflow};
 pub use mainspring_sdk::*;
 
 #[doc(hidden)]
@@ -33,13 +33,15 @@ pub use mainspring_sdk::rt as __rt;
 
 /// All that most programs name.
 pub mod prelude {
-    pub use mainspring_macros::{activities, activity};
+    pub use mainspring_macros::{activities, activity, query, signal, update, workflow};
     pub use mainspring_sdk::{
         Activity, ActivityCall, Call, CancelKind, Client, ClientError, Connect, DataConverter, Error, IdReuse,
         OnConflict, Pollers, Priority, Query, Result, RetryPolicy, SearchAttributes, Signal, Slots, Tls, Update,
         Versioning, Worker, WorkflowCall,
         client::WorkflowHandle,
         durations::{days, hours, millis, mins, secs},
+        join, race,
+        workflow::{CancelScope, Ctx, Unordered, Var, join_all},
     };
 }
 

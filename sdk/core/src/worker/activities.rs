@@ -91,7 +91,6 @@ impl ActivityWorker {
     }
 
     /// The activities there are.
-    #[allow(dead_code, reason = "for local activities, which workflows ask for")]
     pub(crate) fn set(&self) -> &ActivitySet {
         &self.inner.set
     }
@@ -124,7 +123,6 @@ impl ActivityWorker {
 
     /// Room for a task that comes with the answer to a completed workflow task; nothing when there is none, or the
     /// worker's rate of activities is limited.
-    #[allow(dead_code, reason = "workflows ask for it")]
     pub(crate) fn reserve(&self) -> Option<Slot> {
         if self.inner.rate.is_some() {
             return None;

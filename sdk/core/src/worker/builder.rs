@@ -14,7 +14,8 @@ use crate::{
     client::Client,
     error::Result,
     payload::{Payload, RawArgs},
-    worker::{Pollers, Register, Registry, RunningWorker, Settings, Shared, Worker, WorkerError},
+    worker::{Pollers, Register, Registry, RunningWorker, Settings, Shared, VerifyReplay, Worker, WorkerError},
+    workflow::{Ctx, WorkflowDef},
 };
 
 /// What a worker runs and how much of it at a time.
@@ -93,6 +94,10 @@ impl WorkerBuilder {
             drain: Duration::from_secs(10),
             activities_per_second: None,
             queue_activities_per_second: None,
+            cached_runs: 10_000,
+            cached_bytes: 512 << 20,
+            lanes: None,
+            verify_replay: VerifyReplay::default(),
         };
         WorkerBuilder {
             client: client.clone(),
@@ -122,6 +127,42 @@ impl WorkerBuilder {
         R: Future<Output = Result<Payload>> + Send + 'static,
     {
         self.registry.set_activity_fallback(ActivityDef::future("", body));
+        self
+    }
+
+    /// Runs workflows of types that are not registered: the type is in the context's info.
+    pub fn workflow_fallback<F, R>(mut self, begin: F) -> Self
+    where
+        F: Fn(Ctx, RawArgs) -> Result<R> + Send + Sync + 'static,
+        R: Future<Output = Result<Payload>> + 'static,
+    {
+        self.registry.set_workflow_fallback(WorkflowDef::new("", begin));
+        self
+    }
+
+    /// Sets how many runs are kept in memory between their workflow tasks; 10,000 if not set. With 0 each task replays
+    /// its history.
+    pub fn cache(mut self, runs: usize) -> Self {
+        self.settings.cached_runs = runs;
+        self
+    }
+
+    /// Sets about how many bytes of runs are kept in memory; 512 MiB if not set.
+    pub fn cache_bytes(mut self, bytes: usize) -> Self {
+        self.settings.cached_bytes = bytes;
+        self
+    }
+
+    /// Sets how many threads run workflow code; as many as the machine has cores if not set.
+    pub fn lanes(mut self, threads: usize) -> Self {
+        self.settings.lanes = Some(threads);
+        self
+    }
+
+    /// Does workflow tasks a second time from their histories, before their results are sent, and fails those that come
+    /// out differently.
+    pub fn verify_replay(mut self, which: VerifyReplay) -> Self {
+        self.settings.verify_replay = which;
         self
     }
 

@@ -1,8 +1,6 @@
 //! Local activities: run by the worker that has their workflow, without the server. The workflow's part of the worker
 //! asks for them and writes down how they went.
 
-#![allow(dead_code, reason = "the part of the worker that runs workflows calls it")]
-
 use std::{
     sync::Arc,
     time::{Duration, SystemTime},

@@ -8,11 +8,16 @@
 pub(crate) mod activities;
 pub(crate) mod attempt;
 mod builder;
+mod lane;
 pub(crate) mod local;
+mod payloads;
 pub(crate) mod poll;
 pub(crate) mod pollers;
 mod registry;
 mod report;
+mod tell;
+mod verify;
+mod workflows;
 
 use std::{
     sync::{Arc, OnceLock},
@@ -28,11 +33,18 @@ use mainspring_api::v1::{
 use tokio::{sync::watch, task::JoinHandle};
 use tonic::Code;
 
-use self::activities::ActivityWorker;
+pub(crate) use self::payloads::decode_events;
+use self::{
+    activities::ActivityWorker,
+    lane::Lanes,
+    local::LocalWorker,
+    workflows::{Parts, WorkflowWorker},
+};
 pub use self::{
     builder::{Slots, Versioning, WorkerBuilder},
     pollers::Pollers,
     registry::{Register, Registry},
+    verify::VerifyReplay,
 };
 use crate::{client::Client, client::RpcError};
 
@@ -132,6 +144,47 @@ pub(crate) struct Settings {
     pub(crate) drain: Duration,
     pub(crate) activities_per_second: Option<f64>,
     pub(crate) queue_activities_per_second: Option<f64>,
+    pub(crate) cached_runs: usize,
+    pub(crate) cached_bytes: usize,
+    pub(crate) lanes: Option<usize>,
+    pub(crate) verify_replay: VerifyReplay,
+}
+
+impl Shared {
+    /// The queue of this worker alone, for runs that it has in memory.
+    pub(crate) fn sticky_queue(&self) -> String {
+        format!("{}-{}", self.identity, self.instance_key)
+    }
+}
+
+/// The part of a worker that runs workflows.
+fn workflow_worker(
+    shared: &Arc<Shared>,
+    registry: &Registry,
+    settings: &Settings,
+    activities: &ActivityWorker,
+) -> WorkflowWorker {
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    let lanes = Lanes::new(
+        settings.lanes.unwrap_or(cores),
+        shared.client.namespace(),
+        &registry.workflows(),
+        settings.cached_runs,
+        settings.cached_bytes,
+    );
+    // With one slot, a poll of one queue would keep the other one waiting.
+    let sticky = settings.cached_runs > 0 && settings.slots.workflows > 1;
+    let polls = if sticky { settings.slots.workflows / 2 } else { settings.slots.workflows };
+    WorkflowWorker::new(Parts {
+        shared: shared.clone(),
+        lanes,
+        activities: activities.clone(),
+        local: LocalWorker::new(shared.client.clone(), registry.activities(), settings.slots.local),
+        slots: settings.slots.workflows,
+        pollers: settings.pollers.at_most_slots(polls),
+        sticky: sticky.then(|| shared.sticky_queue()),
+        verify: settings.verify_replay,
+    })
 }
 
 impl Shared {
@@ -168,7 +221,16 @@ impl Worker {
         let _ = shared.capabilities.set(capabilities);
         let activities = ActivityWorker::new(shared.clone(), &registry, &settings);
         tracing::info!(queue = %shared.queue, identity = %shared.identity, "worker started");
-        tokio::join!(farewell(&shared), activities.run());
+        let workflows = registry.has_workflows().then(|| workflow_worker(&shared, &registry, &settings, &activities));
+        let run_workflows = async {
+            if let Some(workflows) = &workflows {
+                workflows.run().await;
+            }
+        };
+        tokio::join!(farewell(&shared), activities.run(), run_workflows);
+        if let Some(workflows) = &workflows {
+            workflows.drain(settings.drain).await;
+        }
         activities.drain(settings.drain).await;
         tracing::info!(queue = %shared.queue, "worker stopped");
         Ok(())
@@ -246,6 +308,7 @@ async fn farewell(shared: &Shared) {
         reason: "graceful shutdown".to_owned(),
         worker_instance_key: shared.instance_key.clone(),
         task_queue: shared.queue.clone(),
+        sticky_task_queue: shared.sticky_queue(),
         task_queue_types: vec![TaskQueueType::Workflow as i32, TaskQueueType::Activity as i32],
         ..ShutdownWorkerRequest::default()
     };

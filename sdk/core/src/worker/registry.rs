@@ -8,6 +8,7 @@ use std::{
 use crate::{
     activity::{Activities, ActivityDef},
     worker::WorkerError,
+    workflow::{WorkflowDef, def::WorkflowSet},
 };
 
 /// What a worker has to run.
@@ -15,6 +16,8 @@ use crate::{
 pub struct Registry {
     activities: BTreeMap<String, ActivityDef>,
     activity_fallback: Option<ActivityDef>,
+    workflows: BTreeMap<String, WorkflowDef>,
+    workflow_fallback: Option<WorkflowDef>,
     clash: Option<WorkerError>,
 }
 
@@ -51,6 +54,17 @@ impl<T: Activities> Register for Arc<T> {
     }
 }
 
+impl Register for WorkflowDef {
+    fn add_to(self, registry: &mut Registry) {
+        match registry.workflows.entry(self.name().to_owned()) {
+            Entry::Vacant(free) => {
+                free.insert(self);
+            }
+            Entry::Occupied(_) => registry.clash("workflow", self.name()),
+        }
+    }
+}
+
 impl<R: Register> Register for Vec<R> {
     fn add_to(self, registry: &mut Registry) {
         for definition in self {
@@ -77,7 +91,20 @@ impl Registry {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.activities.is_empty() && self.activity_fallback.is_none()
+        self.activities.is_empty() && self.activity_fallback.is_none() && !self.has_workflows()
+    }
+
+    pub(crate) fn set_workflow_fallback(&mut self, definition: WorkflowDef) {
+        self.workflow_fallback = Some(definition);
+    }
+
+    pub(crate) fn has_workflows(&self) -> bool {
+        !self.workflows.is_empty() || self.workflow_fallback.is_some()
+    }
+
+    /// The workflows, for the lanes and the replayer.
+    pub(crate) fn workflows(&self) -> WorkflowSet {
+        WorkflowSet { by_name: Arc::new(self.workflows.clone()), fallback: self.workflow_fallback.clone() }
     }
 
     /// The activities, for the part of the worker that runs them.
