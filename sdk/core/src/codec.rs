@@ -5,9 +5,10 @@
 //!
 //! - [`Aes256Gcm`]: encryption with a ring of keys, as in Temporal's samples. `Zstd` and `Zlib`: compression, features
 //!   of the same names.
-//! - `visit`: where in a message payloads are.
+//! - `messages`: whole workflow tasks; `visit`: where in them payloads are.
 
 mod aes;
+mod messages;
 pub(crate) mod visit;
 #[cfg(feature = "zlib")]
 mod zlib;
