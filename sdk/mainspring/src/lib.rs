@@ -1,6 +1,7 @@
 //! Durable execution in Rust: activities, workflows and clients for Mainspring and Temporal servers.
 //!
-//! An activity is code that does things. A worker runs it, again if it fails, on whatever machine has room:
+//! A workflow is a function whose progress survives every crash. It calls activities, which do things and are tried
+//! again when they fail:
 //!
 //! ```no_run
 //! use mainspring::prelude::*;
@@ -10,14 +11,56 @@
 //!     Ok(format!("Hello, {name}!"))
 //! }
 //!
+//! #[workflow]
+//! async fn greet(cx: Ctx, name: String) -> Result<String> {
+//!     cx.run(compose(name)).await
+//! }
+//!
 //! #[tokio::main]
 //! async fn main() -> Result<()> {
 //!     let client = Client::connect(Connect::from_env()?).await?;
-//!     Worker::builder(&client, "hello").register(compose::def()).run().await?;
+//!     let worker = Worker::builder(&client, "hello").register(greet::def()).register(compose::def()).spawn()?;
+//!     let handle = client.start(greet("Temporal".into()).id("hello-1").queue("hello")).await?;
+//!     println!("{}", handle.result().await?);
+//!     worker.stop().await?;
 //!     Ok(())
 //! }
 //! ```
 //!
+//! With state, signals, queries and updates it is a struct:
+//!
+//! ```
+//! use mainspring::prelude::*;
+//!
+//! #[derive(Default)]
+//! #[workflow]
+//! pub struct Order {
+//!     approved: Var<Option<String>>,
+//! }
+//!
+//! #[workflow]
+//! impl Order {
+//!     async fn run(&self, cx: Ctx, cents: u64) -> Result<String> {
+//!         let by = cx.timeout(days(3), self.approved.some()).await?;
+//!         Ok(format!("{cents} cents, approved by {by}"))
+//!     }
+//!
+//!     #[signal]
+//!     fn approve(&self, by: String) {
+//!         self.approved.set(Some(by));
+//!     }
+//!
+//!     #[query]
+//!     fn is_approved(&self) -> bool {
+//!         self.approved.get().is_some()
+//!     }
+//! }
+//!
+//! let call = Order::start(500).id("order-7").queue("orders");
+//! let approval = Order::approve("ann".to_owned());
+//! ```
+//!
+//! - Workflows: [`macro@workflow`], [`Ctx`](workflow::Ctx), [`workflow`](mod@workflow); [`Replayer`] for histories.
 //! - Activities: [`macro@activity`], [`macro@activities`], [`Activity`].
 //! - Clients: [`Client`], [`Connect`], [`client::WorkflowHandle`]. Calls of other languages' code: [`Call`], [`Signal`],
 //!   [`Query`], [`Update`].

@@ -492,3 +492,42 @@ async fn a_long_local_activity_outlives_its_workflow_task() {
     Replayer::new().register(patient::def()).replay_workflow(&client, &queue).await.unwrap();
     worker.stop().await.unwrap();
 }
+
+/// Payloads are encrypted wherever they rest: in events, in markers, in the results of queries.
+#[tokio::test]
+async fn everything_is_encrypted() {
+    use mainspring::codec::{Aes256Gcm, KeyRing};
+    let rig = Rig::start().await;
+    let plain = rig.client().await;
+    let converter =
+        DataConverter::json().codec(Aes256Gcm::new(KeyRing::new("k", &[7; 32]).unwrap())).encrypt_failures();
+    let client = Client::connect(Connect::to(&rig.address).converter(converter)).await.unwrap();
+    let queue = unique("secret");
+    let worker = worker(&client, &queue).spawn().unwrap();
+    let ids: Vec<String> = ["local", "order"].iter().map(|name| unique(name)).collect();
+    let call = local().id(&ids[0]).queue(&queue);
+    assert_eq!(result(&client.start(call).await.unwrap()).await.unwrap().0, "Hello, local!");
+    let order = client.start(Order::start(60_000).id(&ids[1]).queue(&queue)).await.unwrap();
+    order.signal(Order::add_composed("pears".to_owned())).await.unwrap();
+    order.signal(Order::approve("ann".to_owned())).await.unwrap();
+    assert_eq!(result(&order).await.unwrap(), "Hello, pears! approved by ann");
+    assert_eq!(order.query(Order::items()).await.unwrap(), ["Hello, pears!"]);
+    for id in &ids {
+        let request = mainspring_api::v1::workflowservice::GetWorkflowExecutionHistoryRequest {
+            namespace: "default".to_owned(),
+            execution: Some(mainspring_api::v1::common::WorkflowExecution {
+                workflow_id: id.clone(),
+                run_id: String::new(),
+            }),
+            ..Default::default()
+        };
+        let page = plain.rpc().call(&request).await.unwrap();
+        for chunk in page.history.unwrap().chunks() {
+            for secret in ["Hello", "pears", "attempt 2"] {
+                let found = chunk.windows(secret.len()).any(|window| window == secret.as_bytes());
+                assert!(!found, "{secret:?} is in clear in the history of {id}");
+            }
+        }
+    }
+    worker.stop().await.unwrap();
+}

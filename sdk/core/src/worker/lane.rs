@@ -18,7 +18,7 @@ use mainspring_api::v1::{common::WorkflowExecution, history::HistoryEvent};
 use tokio::sync::oneshot;
 
 use crate::{
-    error::Result,
+    error::{Error, Result},
     payload::{Payload, RawArgs},
     workflow::{
         Fault, LastOperation,
@@ -370,16 +370,21 @@ impl Runs {
             self.keep(run_id, kept, Use::InHand);
             return Ok(Answer::Locals { locals, task_timeout });
         }
-        let mut answers = Vec::new();
+        let (mut answers, mut spoiled) = (Vec::new(), false);
         for (id, name, args) in std::mem::take(&mut kept.queries) {
-            answers.push((id, kept.instance.query(&name, args)?));
+            // A query that did more than look fails alone; what it did goes with the run.
+            let answer = kept.instance.query(&name, args).unwrap_or_else(|fault| {
+                spoiled = true;
+                Err(Error::from_failure(fault.to_failure()))
+            });
+            answers.push((id, answer));
         }
         let turn = kept.instance.turn();
         if let Some(events) = kept.verify.take().filter(|_| !locals.waiting) {
             let rehearsal = Rehearsal { instance: kept.instance.again(), events };
             rehearsal.compare(&turn)?;
         }
-        if !kept.instance.is_closed() || !answers.is_empty() {
+        if !spoiled && (!kept.instance.is_closed() || !answers.is_empty()) {
             self.keep(run_id, kept, Use::Idle);
         }
         Ok(Answer::Done(Box::new(Done { turn, answers })))

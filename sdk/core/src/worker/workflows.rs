@@ -39,7 +39,7 @@ use crate::{
     workflow::{
         Fault,
         instance::{Feed, Locals},
-        local_activity::{Data, LocalRequest, Marked, instant, span},
+        local_activity::{Data, LocalRequest, Marked, SecondsNanos},
     },
 };
 
@@ -438,17 +438,17 @@ impl Inner {
             seq: request.seq,
             activity_id: request.activity_id,
             activity_type: request.kind,
-            original_schedule_time: Some(instant(request.scheduled_at)),
+            original_schedule_time: Some(SecondsNanos::since_1970(request.scheduled_at)),
             ..Data::default()
         };
         let outcome = self.parts.local.run(task, stop).await;
-        data.complete_time = Some(instant(SystemTime::now()));
+        data.complete_time = Some(SecondsNanos::since_1970(SystemTime::now()));
         let (attempt, end) = match outcome {
             LocalOutcome::Completed { result, attempt } => (attempt, Ok(Some(Payloads { payloads: vec![result] }))),
             LocalOutcome::Failed { error, attempt, retry_state } => (attempt, Err(data.failure(error, retry_state))),
             LocalOutcome::Cancelled { error } => (request.attempt, Err(error.into_failure())),
             LocalOutcome::Backoff { error, attempt, pause } => {
-                data.backoff = Some(span(pause));
+                data.backoff = Some(SecondsNanos::of(pause));
                 (attempt, Err(error.into_failure()))
             }
         };

@@ -33,7 +33,7 @@ use crate::{
         branch::BranchHandle,
         fault::At,
         info::WorkflowInfo,
-        local_activity::{Local, LocalRequest, Marked, parse_instant},
+        local_activity::{Local, LocalRequest, Marked},
         op::{Op, read_nothing, read_payloads, unexpected},
         ops::{Machine, Outcome, Value, What},
         rng::WorkflowRng,
@@ -124,7 +124,7 @@ impl Ctx {
         let (name, args, options) = call.into_activity_call().into_parts();
         let args = args.into_payloads();
         let run = self.run.clone();
-        let seq = run.ops.borrow_mut().next_local();
+        let seq = run.ops.borrow_mut().next_activity();
         let first = match args {
             Err(error) => Err(run.refused(error.into(), at)),
             Ok(_) if options.start_to_close.is_none() && options.schedule_to_close.is_none() => {
@@ -153,9 +153,9 @@ impl Ctx {
                 };
                 let Some(mut next) = request.clone() else { return Err(unexpected()) };
                 cx.sleep_at(marked.backoff().unwrap_or_default(), at).await?;
-                next.seq = cx.run.ops.borrow_mut().next_local();
+                next.seq = cx.run.ops.borrow_mut().next_activity();
                 next.attempt = i32::try_from(marked.data.attempt).unwrap_or(i32::MAX);
-                if let Some(first) = marked.data.original_schedule_time.as_deref().and_then(parse_instant) {
+                if let Some(first) = marked.first_asked() {
                     next.scheduled_at = first;
                 }
                 op = cx.start_local(next, at);

@@ -320,19 +320,19 @@ impl Instance {
         let mut updates = updates.into_iter().peekable();
         for (event_id, name, args) in sorted.signals {
             while let Some(update) = updates.next_if(|update| update.sequencing < event_id) {
-                run.deliver_update(&cx, update)?;
-                self.poll_ready_handlers(run)?;
+                self.deliver_update(run, &cx, update)?;
             }
             match panic::catch(|| run.deliver_signal(cx.clone(), &name, args))? {
                 Delivered::Done => {}
-                Delivered::Running(handler) => run.run_handler(handler),
+                Delivered::Running(handler) => {
+                    let number = run.run_handler(handler);
+                    self.poll_branch(run, number)?;
+                }
                 Delivered::Failed(error) => run.updates.fail_workflow(error),
             }
-            self.poll_ready_handlers(run)?;
         }
         for update in updates {
-            run.deliver_update(&cx, update)?;
-            self.poll_ready_handlers(run)?;
+            self.deliver_update(run, &cx, update)?;
         }
         for event in sorted.others {
             if let Some(Attributes::WorkflowExecutionCancelRequestedEventAttributes(asked)) = &event.attributes {
@@ -346,21 +346,12 @@ impl Instance {
         Ok(())
     }
 
-    /// A handler runs up to its first wait as soon as its message is delivered; the workflow itself has to wait until
-    /// all messages are.
-    fn poll_ready_handlers(&mut self, run: &Rc<Run>) -> Result<(), Fault> {
-        let mut kept = Vec::new();
-        while let Some(number) = task::next_ready() {
-            if number == 0 {
-                kept.push(number);
-            } else {
-                self.poll_branch(run, number)?;
-            }
+    /// A handler runs up to its first wait as soon as its message is delivered; everything else waits until all are.
+    fn deliver_update(&mut self, run: &Rc<Run>, cx: &Ctx, update: Asked) -> Result<(), Fault> {
+        match run.deliver_update(cx, update)? {
+            Some(number) => self.poll_branch(run, number),
+            None => Ok(()),
         }
-        if !kept.is_empty() {
-            run.branches.make_ready(0);
-        }
-        Ok(())
     }
 
     fn poll_ready(&mut self, run: &Rc<Run>) -> Result<(), Fault> {
@@ -381,6 +372,7 @@ impl Instance {
 
     fn poll_branch(&mut self, run: &Rc<Run>, number: u32) -> Result<(), Fault> {
         let Some(mut held) = run.branches.take(number) else { return Ok(()) };
+        task::not_ready(number);
         run.ops.borrow_mut().next_poll();
         task::unpark();
         let mut poll = || panic::catch(|| held.future.as_mut().poll(&mut Context::from_waker(&held.waker)));

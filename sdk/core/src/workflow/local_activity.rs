@@ -1,6 +1,6 @@
 //! Local activities: run by the worker inside of a workflow task, their results kept in markers in Core's format.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mainspring_api::v1::{
     command::RecordMarkerCommandAttributes,
@@ -50,25 +50,38 @@ pub(crate) struct Marked {
     pub(crate) end: Result<Option<Payloads>, Failure>,
 }
 
-/// `LocalActivityMarkerData` of Core, as JSON.
+/// `LocalActivityMarkerData` of Core, in the JSON that Core writes.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
-#[serde(default, rename_all = "camelCase")]
+#[serde(default)]
 pub(crate) struct Data {
     pub(crate) seq: u32,
-    #[serde(skip_serializing_if = "is_zero")]
     pub(crate) attempt: u32,
     pub(crate) activity_id: String,
     pub(crate) activity_type: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) complete_time: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) backoff: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) original_schedule_time: Option<String>,
+    pub(crate) complete_time: Option<SecondsNanos>,
+    pub(crate) backoff: Option<SecondsNanos>,
+    pub(crate) original_schedule_time: Option<SecondsNanos>,
 }
 
-fn is_zero(number: &u32) -> bool {
-    *number == 0
+/// A duration, or a point in time since 1970.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+pub(crate) struct SecondsNanos {
+    seconds: u64,
+    nanos: u32,
+}
+
+impl SecondsNanos {
+    pub(crate) fn of(duration: Duration) -> SecondsNanos {
+        SecondsNanos { seconds: duration.as_secs(), nanos: duration.subsec_nanos() }
+    }
+
+    pub(crate) fn since_1970(at: SystemTime) -> SecondsNanos {
+        SecondsNanos::of(at.duration_since(UNIX_EPOCH).unwrap_or_default())
+    }
+
+    fn duration(self) -> Duration {
+        Duration::from_secs(self.seconds).saturating_add(Duration::from_nanos(u64::from(self.nanos)))
+    }
 }
 
 impl Marked {
@@ -91,7 +104,12 @@ impl Marked {
 
     /// The pause that the workflow has to wait for before the next attempt.
     pub(crate) fn backoff(&self) -> Option<Duration> {
-        self.data.backoff.as_deref().and_then(seconds)
+        self.data.backoff.map(SecondsNanos::duration)
+    }
+
+    /// When the first attempt of all was asked for.
+    pub(crate) fn first_asked(&self) -> Option<SystemTime> {
+        self.data.original_schedule_time.and_then(|at| UNIX_EPOCH.checked_add(at.duration()))
     }
 
     /// What the workflow sees: a failure as the cause of what activities fail with.
@@ -139,27 +157,4 @@ pub(crate) fn look(marker: &MarkerRecordedEventAttributes) -> Result<Option<Mark
         None => Ok(marker.details.get(RESULT).cloned()),
     };
     Ok(Some(Marked { data, end }))
-}
-
-/// A duration as JSON of protobuf has it: `1.5s`.
-pub(crate) fn span(duration: Duration) -> String {
-    let nanos = duration.subsec_nanos();
-    if nanos == 0 {
-        return format!("{}s", duration.as_secs());
-    }
-    format!("{}.{nanos:09}s", duration.as_secs())
-}
-
-fn seconds(text: &str) -> Option<Duration> {
-    Duration::try_from_secs_f64(text.strip_suffix('s')?.parse().ok()?).ok()
-}
-
-/// A point in time as JSON of protobuf has it.
-pub(crate) fn instant(at: SystemTime) -> String {
-    prost_types::Timestamp::from(at).to_string()
-}
-
-/// A point in time that another worker wrote.
-pub(crate) fn parse_instant(text: &str) -> Option<SystemTime> {
-    SystemTime::try_from(text.parse::<prost_types::Timestamp>().ok()?).ok()
 }

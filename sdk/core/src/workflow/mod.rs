@@ -3,6 +3,22 @@
 //! A workflow is an ordinary `async fn` that is given a [`Ctx`]. It must do the same again when it is replayed from its
 //! history; everything that can differ comes through the context.
 //!
+//! The context and all it gives stay on their thread. Tokio's tasks and threads are refused by the compiler:
+//!
+//! ```compile_fail,E0277
+//! # use mainspring_sdk::workflow::Ctx;
+//! fn wrong(cx: Ctx) {
+//!     tokio::spawn(async move { cx.sleep(std::time::Duration::from_secs(1)).await });
+//! }
+//! ```
+//!
+//! ```compile_fail,E0277
+//! # use mainspring_sdk::workflow::Var;
+//! fn wrong(count: Var<u32>) {
+//!     std::thread::spawn(move || count.set(1));
+//! }
+//! ```
+//!
 //! - [`Ctx`]: what a workflow can do; [`Op`], [`ChildHandle`], [`SignalStream`], [`CancelScope`]: what it gets.
 //! - [`Var`], [`sync`], [`Map`] and [`Set`]: state. [`join!`](crate::join), [`race!`](crate::race), [`join_all`],
 //!   [`Unordered`]: waiting for several things.

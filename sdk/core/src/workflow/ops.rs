@@ -127,7 +127,6 @@ pub(crate) struct Ops {
     woken: Vec<Waker>,
     activities: u32,
     timers: u32,
-    locals: u32,
     /// Local activities that the worker has not begun with.
     locals_waiting: Vec<OpId>,
     locals_cancelled: Vec<u32>,
@@ -137,6 +136,7 @@ pub(crate) struct Ops {
 }
 
 impl Ops {
+    /// The number of an activity; local ones are counted with the others, as by Core.
     pub(crate) fn next_activity(&mut self) -> u32 {
         self.activities += 1;
         self.activities
@@ -145,11 +145,6 @@ impl Ops {
     pub(crate) fn next_timer(&mut self) -> u32 {
         self.timers += 1;
         self.timers
-    }
-
-    pub(crate) fn next_local(&mut self) -> u32 {
-        self.locals += 1;
-        self.locals
     }
 
     /// Adds an operation that is not asked for yet.

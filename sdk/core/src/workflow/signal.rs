@@ -108,15 +108,15 @@ impl Run {
             for args in queue {
                 match self.deliver_signal(cx.clone(), &name, args) {
                     Delivered::Done => {}
-                    Delivered::Running(run) => self.run_handler(run),
+                    Delivered::Running(run) => drop(self.run_handler(run)),
                     Delivered::Failed(error) => self.updates.fail_workflow(error),
                 }
             }
         }
     }
 
-    /// Runs what is left of a handler as a branch.
-    pub(crate) fn run_handler(self: &Rc<Run>, handler: HandlerRun<()>) {
+    /// Runs what is left of a handler as a branch, and gives its number.
+    pub(crate) fn run_handler(self: &Rc<Run>, handler: HandlerRun<()>) -> u32 {
         let run = self.clone();
         self.updates.handler_began();
         self.branches.spawn(Box::pin(async move {
@@ -124,7 +124,7 @@ impl Run {
                 run.updates.fail_workflow(error);
             }
             run.updates.handler_ended();
-        }));
+        }))
     }
 }
 

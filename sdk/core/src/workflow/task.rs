@@ -63,11 +63,6 @@ impl Branches {
         number
     }
 
-    /// Lets a branch be polled in this round.
-    pub(crate) fn make_ready(&self, number: u32) {
-        READY.with(|ready| ready.borrow_mut().insert(number));
-    }
-
     pub(crate) fn take(&self, number: u32) -> Option<Held> {
         self.inner.borrow_mut().get_mut(number as usize)?.take()
     }
@@ -134,6 +129,11 @@ impl Wake for BranchWaker {
 /// The next branch to be polled: the one with the lowest number.
 pub(crate) fn next_ready() -> Option<u32> {
     READY.with(|ready| ready.borrow_mut().pop_first())
+}
+
+/// The branch is about to be polled: what woke it before is dealt with.
+pub(crate) fn not_ready(number: u32) {
+    READY.with(|ready| ready.borrow_mut().remove(&number));
 }
 
 /// Says that the poll that is running waits for something that the engine can deliver.

@@ -155,11 +155,12 @@ impl Asked {
 }
 
 impl Run {
-    /// Validates an update and begins with it; without a handler it waits for one until the round is over.
-    pub(crate) fn deliver_update(self: &Rc<Run>, cx: &Ctx, asked: Asked) -> Result<(), Fault> {
+    /// Validates an update and begins with it, in a branch whose number it gives; without a handler it waits for one
+    /// until the round is over.
+    pub(crate) fn deliver_update(self: &Rc<Run>, cx: &Ctx, asked: Asked) -> Result<Option<u32>, Fault> {
         let Some(handler) = self.updates.find(asked.name()) else {
             self.updates.waiting.borrow_mut().push_back(asked);
-            return Ok(());
+            return Ok(None);
         };
         let input = asked.request.input.clone().unwrap_or_default();
         let args = RawArgs(from_wire(input.args));
@@ -174,26 +175,26 @@ impl Run {
             }
             if let Err(error) = verdict? {
                 self.reject(&asked, error);
-                return Ok(());
+                return Ok(None);
             }
         }
         let begun = panic::catch(|| (handler.begin)(cx.clone(), &input.name, args))?;
         match begun {
             Ok(run) => {
                 self.accept(&asked);
-                self.run_update(&asked, run);
+                Ok(Some(self.run_update(&asked, run)))
             }
             // Arguments that cannot be read: nothing was begun, so it is rejected like by a validator.
-            Err(error) if !self.replaying.get() => self.reject(&asked, error),
-            Err(error) => {
-                return Err(Fault::Unusable(format!(
-                    "[TMPRL1100] nondeterminism: update {:?} ({}) was accepted, now its arguments cannot be read: {error}",
-                    asked.name(),
-                    asked.id
-                )));
+            Err(error) if !self.replaying.get() => {
+                self.reject(&asked, error);
+                Ok(None)
             }
+            Err(error) => Err(Fault::Unusable(format!(
+                "[TMPRL1100] nondeterminism: update {:?} ({}) was accepted, now its arguments cannot be read: {error}",
+                asked.name(),
+                asked.id
+            ))),
         }
-        Ok(())
     }
 
     /// Gives those that waited for a handler to it.
@@ -244,7 +245,7 @@ impl Run {
         self.updates.say(&asked.id, format!("{}/reject", asked.id), url::<Rejection>(), body);
     }
 
-    fn run_update(self: &Rc<Run>, asked: &Asked, handler: HandlerRun<Payload>) {
+    fn run_update(self: &Rc<Run>, asked: &Asked, handler: HandlerRun<Payload>) -> u32 {
         let run = self.clone();
         let id = asked.id.clone();
         let identity = asked.request.meta.as_ref().map(|meta| meta.identity.clone()).unwrap_or_default();
@@ -253,7 +254,7 @@ impl Run {
             let result = handler.await;
             run.complete_update(&id, identity, result);
             run.updates.handler_ended();
-        }));
+        }))
     }
 
     fn complete_update(&self, id: &str, identity: String, result: Result<Payload>) {
