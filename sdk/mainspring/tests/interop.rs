@@ -1,7 +1,5 @@
 //! A history that the Python SDK wrote is replayed by a workflow of ours that asks for the same.
 
-#![expect(clippy::unwrap_used, reason = "a test that fails says where")]
-
 use mainspring::{Replayer, prelude::*};
 
 /// Of Temporal's server 1.32 with the Python SDK 1.35: a patch, activities one after another and at a time, a timer, a
