@@ -1,12 +1,13 @@
 //! A history that the Python SDK wrote is replayed by a workflow of ours that asks for the same.
 
-#![expect(clippy::unwrap_used, reason = "a test that fails says where")]
-
 use mainspring::{Replayer, prelude::*};
 
 /// Of Temporal's server 1.32 with the Python SDK 1.35: a patch, activities one after another and at a time, a timer, a
 /// local activity, a signal, an update, a child.
 const PYTHON: &[u8] = include_bytes!("histories/python.json");
+
+/// Of the same server, written by this SDK. The Python SDK 1.35 was seen to replay it; it must replay for ever.
+const OURS: &[u8] = include_bytes!("histories/rust.json");
 
 #[activity(start_to_close = "10s")]
 async fn compose(name: String) -> Result<String>;
@@ -64,6 +65,12 @@ impl Changed {
 #[test]
 fn a_history_of_python_replays() {
     let report = Replayer::new().register(Interop::def()).replay_json(PYTHON).unwrap();
+    assert!(report.events > 30, "{report}");
+}
+
+#[test]
+fn a_history_of_our_own_stays_replayable() {
+    let report = Replayer::new().register(Interop::def()).replay_json(OURS).unwrap();
     assert!(report.events > 30, "{report}");
 }
 
