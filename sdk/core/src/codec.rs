@@ -3,11 +3,15 @@
 //! They are asynchronous, so that keys may come from somewhere else, and run outside of workflow threads. Search
 //! attributes are never encoded: the server has to read them.
 //!
-//! - [`Aes256Gcm`]: encryption with a ring of keys, as in Temporal's samples. [`Zstd`]: compression.
-//! - `visit`: where in a message payloads are.
+//! - [`Aes256Gcm`]: encryption with a ring of keys, as in Temporal's samples. `Zstd` and `Zlib`: compression, features
+//!   of the same names.
+//! - `messages`: whole workflow tasks; `visit`: where in them payloads are.
 
 mod aes;
+mod messages;
 pub(crate) mod visit;
+#[cfg(feature = "zlib")]
+mod zlib;
 #[cfg(feature = "zstd")]
 mod zstd;
 
@@ -16,6 +20,8 @@ use std::{future::Future, pin::Pin};
 use crate::payload::{Payload, PayloadError};
 
 pub use self::aes::{Aes256Gcm, KeyRing};
+#[cfg(feature = "zlib")]
+pub use self::zlib::Zlib;
 #[cfg(feature = "zstd")]
 pub use self::zstd::Zstd;
 

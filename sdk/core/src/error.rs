@@ -311,15 +311,10 @@ impl Error {
         })
     }
 
-    /// Adds what led to the failure, at the end of its chain of causes.
+    /// Sets what led to the failure.
     #[must_use]
     pub fn caused_by(self, cause: impl Into<Error>) -> Error {
-        self.adjust(|failure| {
-            failure.cause = Some(match failure.cause.take() {
-                Some(nearer) => nearer.caused_by(cause),
-                None => cause.into(),
-            });
-        })
+        self.adjust(|failure| failure.cause = Some(cause.into()))
     }
 
     /// True for a cancellation, also of an activity or a child that was cancelled.

@@ -87,3 +87,8 @@ pub mod prelude {
         workflow::{CancelScope, Ctx, Unordered, Var, join_all},
     };
 }
+
+/// The pages about Rust, whose blocks are tested.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/rust-activities.md")]
+mod pages {}

@@ -272,6 +272,14 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn stopping_unasked_is_a_failure() {
+        let test = run(ActivityDef::future("give up", |_, _| async { Err(Error::cancelled()) }));
+        let error = test.run(Call::named("give up")).await.unwrap_err();
+        assert!(!error.is_cancelled());
+        assert_eq!(error.as_application().unwrap().kind, "Cancelled");
+    }
+
+    #[tokio::test]
     async fn one_that_is_aborted_is_dropped() {
         let test = run(ActivityDef::future("wait", |_, _| std::future::pending()).abort_on_cancel());
         let test = test.info(|info| info.start_to_close = Some(millis(5)));

@@ -3,12 +3,15 @@
 //! Search attributes and headers are left out. So are, on the way in, the inputs of what the workflow itself asked for:
 //! replay matches them by type and id.
 
-use mainspring_api::v1::{
-    command::{Command, command::Attributes as Asked},
-    common::{Memo, Payloads},
-    failure::{Failure, failure::FailureInfo},
-    history::{HistoryEvent, history_event::Attributes as Happened},
-    sdk::UserMetadata,
+use mainspring_api::{
+    temporal::api::update::v1 as update,
+    v1::{
+        command::{Command, command::Attributes as Asked},
+        common::{Memo, Payloads},
+        failure::{Failure, failure::FailureInfo},
+        history::{HistoryEvent, history_event::Attributes as Happened},
+        sdk::UserMetadata,
+    },
 };
 
 use crate::payload::Payload;
@@ -32,43 +35,23 @@ impl<'a> Place<'a> {
 }
 
 /// The places of one message.
-#[derive(Default)]
-pub(crate) struct Places<'a> {
-    places: Vec<Place<'a>>,
-    failures: Vec<&'a mut Failure>,
+type Places<'a> = Vec<Place<'a>>;
+
+fn list<'a>(places: &mut Places<'a>, payloads: &'a mut Option<Payloads>) {
+    places.extend(payloads.as_mut().map(Place::List));
 }
 
-impl<'a> Places<'a> {
-    fn list(&mut self, payloads: &'a mut Option<Payloads>) -> &mut Self {
-        self.places.extend(payloads.as_mut().map(Place::List));
-        self
-    }
+fn one<'a>(places: &mut Places<'a>, payload: &'a mut Option<Payload>) {
+    places.extend(payload.as_mut().map(Place::One));
+}
 
-    fn one(&mut self, payload: &'a mut Option<Payload>) -> &mut Self {
-        self.places.extend(payload.as_mut().map(Place::One));
-        self
-    }
+fn memo<'a>(places: &mut Places<'a>, memo: &'a mut Option<Memo>) {
+    places.extend(memo.iter_mut().flat_map(|memo| memo.fields.values_mut()).map(Place::One));
+}
 
-    fn memo(&mut self, memo: &'a mut Option<Memo>) -> &mut Self {
-        self.places.extend(memo.iter_mut().flat_map(|memo| memo.fields.values_mut()).map(Place::One));
-        self
-    }
-
-    fn metadata(&mut self, metadata: &'a mut Option<UserMetadata>) -> &mut Self {
-        if let Some(UserMetadata { summary, details }) = metadata {
-            self.one(summary).one(details);
-        }
-        self
-    }
-
-    fn failure(&mut self, failure: &'a mut Option<Failure>) -> &mut Self {
-        self.failures.extend(failure.as_mut());
-        self
-    }
-
-    /// The failures, whose texts may be hidden, and all places but theirs.
-    pub(crate) fn into_parts(self) -> (Vec<Place<'a>>, Vec<&'a mut Failure>) {
-        (self.places, self.failures)
+fn request<'a>(places: &mut Places<'a>, request: &'a mut Option<update::Request>) {
+    if let Some(input) = request.as_mut().and_then(|request| request.input.as_mut()) {
+        list(places, &mut input.args);
     }
 }
 
@@ -102,69 +85,45 @@ pub(crate) fn owner_of_event(event: &HistoryEvent) -> Option<String> {
     execution.as_ref().map(|execution| execution.workflow_id.clone())
 }
 
-/// The places of an event that a workflow's code is to see.
+/// The places of an event that a workflow's code is to see, but those of its failure.
 pub(crate) fn event_places(event: &mut HistoryEvent) -> Places<'_> {
-    let mut places = Places::default();
+    let mut places = Vec::new();
     let Some(attributes) = &mut event.attributes else { return places };
     match attributes {
         Happened::WorkflowExecutionStartedEventAttributes(at) => {
-            places.list(&mut at.input).list(&mut at.last_completion_result).memo(&mut at.memo);
-            places.failure(&mut at.continued_failure);
+            list(&mut places, &mut at.input);
+            list(&mut places, &mut at.last_completion_result);
+            memo(&mut places, &mut at.memo);
         }
-        Happened::WorkflowExecutionSignaledEventAttributes(at) => {
-            places.list(&mut at.input);
-        }
-        Happened::ActivityTaskCompletedEventAttributes(at) => {
-            places.list(&mut at.result);
-        }
-        Happened::ActivityTaskFailedEventAttributes(at) => {
-            places.failure(&mut at.failure);
-        }
-        Happened::ActivityTaskTimedOutEventAttributes(at) => {
-            places.failure(&mut at.failure);
-        }
-        Happened::ActivityTaskCanceledEventAttributes(at) => {
-            places.list(&mut at.details);
-        }
-        Happened::MarkerRecordedEventAttributes(at) => {
-            places.places.extend(at.details.values_mut().map(Place::List));
-            places.failure(&mut at.failure);
-        }
-        Happened::ChildWorkflowExecutionCompletedEventAttributes(at) => {
-            places.list(&mut at.result);
-        }
-        Happened::ChildWorkflowExecutionFailedEventAttributes(at) => {
-            places.failure(&mut at.failure);
-        }
-        Happened::ChildWorkflowExecutionCanceledEventAttributes(at) => {
-            places.list(&mut at.details);
-        }
-        Happened::NexusOperationCompletedEventAttributes(at) => {
-            places.one(&mut at.result);
-        }
-        Happened::NexusOperationFailedEventAttributes(at) => {
-            places.failure(&mut at.failure);
-        }
-        Happened::NexusOperationCanceledEventAttributes(at) => {
-            places.failure(&mut at.failure);
-        }
-        Happened::NexusOperationTimedOutEventAttributes(at) => {
-            places.failure(&mut at.failure);
-        }
+        Happened::WorkflowExecutionSignaledEventAttributes(at) => list(&mut places, &mut at.input),
+        Happened::ActivityTaskCompletedEventAttributes(at) => list(&mut places, &mut at.result),
+        Happened::ActivityTaskCanceledEventAttributes(at) => list(&mut places, &mut at.details),
+        Happened::MarkerRecordedEventAttributes(at) => places.extend(at.details.values_mut().map(Place::List)),
+        Happened::ChildWorkflowExecutionCompletedEventAttributes(at) => list(&mut places, &mut at.result),
+        Happened::ChildWorkflowExecutionCanceledEventAttributes(at) => list(&mut places, &mut at.details),
+        Happened::NexusOperationCompletedEventAttributes(at) => one(&mut places, &mut at.result),
         Happened::WorkflowExecutionUpdateAcceptedEventAttributes(at) => {
-            let input = at.accepted_request.as_mut().and_then(|request| request.input.as_mut());
-            if let Some(input) = input {
-                places.list(&mut input.args);
-            }
+            request(&mut places, &mut at.accepted_request);
         }
-        Happened::WorkflowExecutionUpdateAdmittedEventAttributes(at) => {
-            if let Some(input) = at.request.as_mut().and_then(|request| request.input.as_mut()) {
-                places.list(&mut input.args);
-            }
-        }
+        Happened::WorkflowExecutionUpdateAdmittedEventAttributes(at) => request(&mut places, &mut at.request),
         _ => {}
     }
     places
+}
+
+/// The failure of an event that a workflow's code is to see.
+pub(crate) fn event_failure(event: &mut HistoryEvent) -> Option<&mut Failure> {
+    match event.attributes.as_mut()? {
+        Happened::WorkflowExecutionStartedEventAttributes(at) => at.continued_failure.as_mut(),
+        Happened::ActivityTaskFailedEventAttributes(at) => at.failure.as_mut(),
+        Happened::ActivityTaskTimedOutEventAttributes(at) => at.failure.as_mut(),
+        Happened::MarkerRecordedEventAttributes(at) => at.failure.as_mut(),
+        Happened::ChildWorkflowExecutionFailedEventAttributes(at) => at.failure.as_mut(),
+        Happened::NexusOperationFailedEventAttributes(at) => at.failure.as_mut(),
+        Happened::NexusOperationCanceledEventAttributes(at) => at.failure.as_mut(),
+        Happened::NexusOperationTimedOutEventAttributes(at) => at.failure.as_mut(),
+        _ => None,
+    }
 }
 
 /// The workflow that a command's payloads go to, if it is not the one that gives it.
@@ -178,52 +137,55 @@ pub(crate) fn owner_of_command(command: &Command) -> Option<String> {
     }
 }
 
-/// The places of a command.
+/// The places of a command, but those of its failure.
 pub(crate) fn command_places(command: &mut Command) -> Places<'_> {
-    let mut places = Places::default();
-    places.metadata(&mut command.user_metadata);
+    let mut places = Vec::new();
+    if let Some(UserMetadata { summary, details }) = &mut command.user_metadata {
+        one(&mut places, summary);
+        one(&mut places, details);
+    }
     let Some(attributes) = &mut command.attributes else { return places };
     match attributes {
-        Asked::ScheduleActivityTaskCommandAttributes(at) => {
-            places.list(&mut at.input);
-        }
-        Asked::CompleteWorkflowExecutionCommandAttributes(at) => {
-            places.list(&mut at.result);
-        }
-        Asked::FailWorkflowExecutionCommandAttributes(at) => {
-            places.failure(&mut at.failure);
-        }
-        Asked::CancelWorkflowExecutionCommandAttributes(at) => {
-            places.list(&mut at.details);
-        }
-        Asked::SignalExternalWorkflowExecutionCommandAttributes(at) => {
-            places.list(&mut at.input);
-        }
-        Asked::ModifyWorkflowPropertiesCommandAttributes(at) => {
-            places.memo(&mut at.upserted_memo);
-        }
+        Asked::ScheduleActivityTaskCommandAttributes(at) => list(&mut places, &mut at.input),
+        Asked::CompleteWorkflowExecutionCommandAttributes(at) => list(&mut places, &mut at.result),
+        Asked::CancelWorkflowExecutionCommandAttributes(at) => list(&mut places, &mut at.details),
+        Asked::SignalExternalWorkflowExecutionCommandAttributes(at) => list(&mut places, &mut at.input),
+        Asked::ModifyWorkflowPropertiesCommandAttributes(at) => memo(&mut places, &mut at.upserted_memo),
         Asked::RecordMarkerCommandAttributes(at) => {
-            // What the SDKs themselves write stays readable, for their tools; values of users are encoded.
-            let own = |key: &str| match at.marker_name.as_str() {
-                "core_local_activity" | "LocalActivity" => key != "result",
-                "SideEffect" | "MutableSideEffect" => key != "data",
-                _ => true,
-            };
-            let values = at.details.iter_mut().filter(|(key, _)| !own(key)).map(|(_, list)| list);
-            places.places.extend(values.map(Place::List));
-            places.failure(&mut at.failure);
+            let name = at.marker_name.as_str();
+            let users = at.details.iter_mut().filter(|(key, _)| is_users(name, key));
+            places.extend(users.map(|(_, list)| Place::List(list)));
         }
         Asked::ContinueAsNewWorkflowExecutionCommandAttributes(at) => {
-            places.list(&mut at.input).list(&mut at.last_completion_result).memo(&mut at.memo);
-            places.failure(&mut at.failure);
+            list(&mut places, &mut at.input);
+            list(&mut places, &mut at.last_completion_result);
+            memo(&mut places, &mut at.memo);
         }
         Asked::StartChildWorkflowExecutionCommandAttributes(at) => {
-            places.list(&mut at.input).memo(&mut at.memo);
+            list(&mut places, &mut at.input);
+            memo(&mut places, &mut at.memo);
         }
-        Asked::ScheduleNexusOperationCommandAttributes(at) => {
-            places.one(&mut at.input);
-        }
+        Asked::ScheduleNexusOperationCommandAttributes(at) => one(&mut places, &mut at.input),
         _ => {}
     }
     places
+}
+
+/// The failure of a command.
+pub(crate) fn command_failure(command: &mut Command) -> Option<&mut Failure> {
+    match command.attributes.as_mut()? {
+        Asked::FailWorkflowExecutionCommandAttributes(at) => at.failure.as_mut(),
+        Asked::RecordMarkerCommandAttributes(at) => at.failure.as_mut(),
+        Asked::ContinueAsNewWorkflowExecutionCommandAttributes(at) => at.failure.as_mut(),
+        _ => None,
+    }
+}
+
+/// True for a user's value in a marker. What the SDKs themselves write there stays readable, for their tools.
+fn is_users(marker: &str, key: &str) -> bool {
+    match marker {
+        "core_local_activity" | "LocalActivity" => key == "result",
+        "SideEffect" | "MutableSideEffect" => key == "data",
+        _ => false,
+    }
 }

@@ -24,7 +24,7 @@ use crate::{
     codec::CodecCx,
     convert::DataConverter,
     payload::PayloadError,
-    worker::{Register, Registry, decode_events},
+    worker::{Register, Registry},
     workflow::{
         Fault,
         def::WorkflowSet,
@@ -139,7 +139,7 @@ impl Replayer {
     /// As for [`replay_json`](Replayer::replay_json), and when a codec fails.
     pub async fn replay_json_decoded(&self, json: &[u8]) -> Result<Report, ReplayError> {
         let mut events = json::events(json)?;
-        decode_events(&self.converter, &CodecCx::new(&self.namespace, ""), &mut events).await?;
+        self.converter.decode_events(&CodecCx::new(&self.namespace, ""), &mut events).await?;
         self.replay_events("", events)
     }
 
@@ -263,7 +263,7 @@ impl Replayer {
             request.next_page_token = page.next_page_token;
         }
         let cx = CodecCx::new(client.namespace(), &workflow_id);
-        decode_events(client.converter(), &cx, &mut events).await?;
+        client.converter().decode_events(&cx, &mut events).await?;
         Ok(events)
     }
 }

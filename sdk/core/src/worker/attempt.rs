@@ -56,6 +56,10 @@ pub(crate) async fn run(
         (Ok(payload), _) => Ending::Returned(payload),
         (Err(Error::CompleteLater), _) => Ending::Later,
         (Err(error), Some(reason)) if error.is_cancelled() => Ending::Cancelled(reason, error),
+        // The server would take it for an answer to a request that nobody made.
+        (Err(error @ Error::Cancelled(_)), None) => {
+            Ending::Failed(Error::application("Cancelled", "the activity stopped unasked").caused_by(error))
+        }
         (Err(error), _) => Ending::Failed(error),
     }
 }

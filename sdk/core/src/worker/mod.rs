@@ -10,7 +10,6 @@ pub(crate) mod attempt;
 mod builder;
 mod lane;
 pub(crate) mod local;
-mod payloads;
 pub(crate) mod poll;
 pub(crate) mod pollers;
 mod registry;
@@ -33,7 +32,6 @@ use mainspring_api::v1::{
 use tokio::{sync::watch, task::JoinHandle};
 use tonic::Code;
 
-pub(crate) use self::payloads::decode_events;
 use self::{
     activities::ActivityWorker,
     lane::Lanes,

@@ -31,7 +31,6 @@ use crate::{
         Versioning,
         activities::Slot,
         lane::{Done, Order},
-        payloads,
         workflows::{Failed, InHand, Inner, queue},
     },
     workflow::Fault,
@@ -59,8 +58,8 @@ impl Inner {
         let converter = shared.client.converter();
         let Done { turn, answers } = done;
         let (mut commands, mut messages): (Vec<Command>, Vec<Message>) = (turn.commands, turn.messages);
-        payloads::encode_commands(converter, &cx, &mut commands).await?;
-        payloads::encode_messages(converter, &cx, &mut messages).await?;
+        converter.encode_commands(&cx, &mut commands).await?;
+        converter.encode_messages(&cx, &mut messages).await?;
         let mut slots = self.reserve_eager(&mut commands);
         let mut query_results = BTreeMap::new();
         for (id, answer) in answers {

@@ -33,7 +33,6 @@ use crate::{
         activities::ActivityWorker,
         lane::{Answer, Lanes, Order, TaskOrder},
         local::{LocalOutcome, LocalTask, LocalWorker, RETRY_THRESHOLD},
-        payloads,
         poll::{Backoff, poll},
         pollers::{Brought, Pollers, Scaler},
     },
@@ -306,7 +305,7 @@ impl Inner {
         }
         let mut messages = task.messages;
         let cx = CodecCx::new(self.parts.shared.client.namespace(), &in_hand.execution.workflow_id);
-        payloads::decode_messages(self.parts.shared.client.converter(), &cx, &mut messages).await?;
+        self.parts.shared.client.converter().decode_messages(&cx, &mut messages).await?;
         let mut queries = Vec::new();
         for (id, query) in task.queries.into_iter().chain(task.query.map(|query| (String::new(), query))) {
             queries.push(self.query(&cx, id, query).await?);
@@ -353,7 +352,7 @@ impl Inner {
 
     async fn decode(&self, in_hand: &InHand, events: &mut [HistoryEvent]) -> Result<(), Failed> {
         let cx = CodecCx::new(self.parts.shared.client.namespace(), &in_hand.execution.workflow_id);
-        Ok(payloads::decode_events(self.parts.shared.client.converter(), &cx, events).await?)
+        Ok(self.parts.shared.client.converter().decode_events(&cx, events).await?)
     }
 
     /// The history from a page on; from the first with an empty token.
