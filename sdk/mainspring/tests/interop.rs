@@ -6,6 +6,9 @@ use mainspring::{Replayer, prelude::*};
 /// local activity, a signal, an update, a child.
 const PYTHON: &[u8] = include_bytes!("histories/python.json");
 
+/// Of the same server, written by this SDK. The Python SDK 1.35 was seen to replay it; it must replay for ever.
+const OURS: &[u8] = include_bytes!("histories/rust.json");
+
 #[activity(start_to_close = "10s")]
 async fn compose(name: String) -> Result<String>;
 
@@ -62,6 +65,12 @@ impl Changed {
 #[test]
 fn a_history_of_python_replays() {
     let report = Replayer::new().register(Interop::def()).replay_json(PYTHON).unwrap();
+    assert!(report.events > 30, "{report}");
+}
+
+#[test]
+fn a_history_of_our_own_stays_replayable() {
+    let report = Replayer::new().register(Interop::def()).replay_json(OURS).unwrap();
     assert!(report.events > 30, "{report}");
 }
 

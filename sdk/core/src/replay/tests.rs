@@ -9,11 +9,11 @@ use crate::{
     Call, Replayer,
     payload::ToPayload,
     replay::ReplayError,
-    workflow::{WorkflowDef, random::Rng, tests::Script, tests::approval, tests::two_steps},
+    workflow::{Var, WorkflowDef, random::Rng, tests::Script, tests::approval, tests::two_steps},
 };
 
 fn replayer() -> Replayer {
-    Replayer::new().register(two_steps()).register(approval()).register(long())
+    Replayer::new().register(two_steps()).register(approval()).register(long()).register(interop())
 }
 
 fn long() -> WorkflowDef {
@@ -25,6 +25,38 @@ fn long() -> WorkflowDef {
                 total += cx.run(call).await?.len();
             }
             Ok(total.to_payload()?)
+        })
+    })
+}
+
+/// A real history with a patch, a local activity, an update, a signal and a child, and the workflow that wrote it.
+const RECORDED: &[u8] = include_bytes!("../../../mainspring/tests/histories/rust.json");
+
+fn interop() -> WorkflowDef {
+    let compose =
+        |text: &str| Call::named("compose").arg(text).returns::<String>().start_to_close(Duration::from_secs(10));
+    WorkflowDef::new("Interop", move |cx, args| {
+        let name: String = args.get(0)?;
+        let by = Var::new(None::<String>);
+        let set = by.clone();
+        cx.on_signal("approve", move |_, args| {
+            set.set(Some(args.get(0)?));
+            Ok(None)
+        });
+        cx.on_update("rename", move |cx, args| {
+            let name: String = args.get(0)?;
+            Ok(Box::pin(async move { Ok(cx.run(compose(&name)).await?.to_payload()?) }))
+        });
+        Ok(async move {
+            cx.patched("v2");
+            cx.run(compose(&name)).await?;
+            cx.sleep(Duration::from_millis(50)).await?;
+            cx.run_local(compose("local")).await?;
+            let (a, b) = crate::join!(cx.run(compose("a")), cx.run(compose("b")));
+            let by = by.some().await;
+            let child = Call::named("InteropChild").arg("c").returns::<String>();
+            let child = cx.run_child(child.id(format!("{}-child", cx.info().workflow_id))).await?;
+            Ok(format!("{} {} {by} {child}", a?, b?).to_payload()?)
         })
     })
 }
@@ -52,6 +84,7 @@ fn sound_histories_replay() {
     let report = replayer().replay_events("w", two().events).unwrap();
     assert_eq!((report.events, report.tasks, report.workflow_type.as_str()), (17, 3, "two"));
     replayer().replay_events("w", waits().events).unwrap();
+    replayer().replay_json(RECORDED).unwrap();
     let many = vec![("a".to_owned(), two().events), ("b".to_owned(), waits().events)];
     assert!(replayer().replay_all(many).iter().all(Result::is_ok));
 }
@@ -96,7 +129,7 @@ fn json_of_the_command_line_is_read() {
 /// replays or is a fault, and nothing else happens.
 #[test]
 fn broken_histories_are_errors() {
-    let sources = [two().events, waits().events];
+    let sources = [two().events, waits().events, super::json::events(RECORDED).unwrap()];
     let replayer = replayer();
     let mut random = Rng::seeded("broken histories");
     let (mut replayed, mut refused) = (0, 0);
@@ -105,7 +138,7 @@ fn broken_histories_are_errors() {
         for _ in 0..=random.next_u64() % 3 {
             mutate(&mut events, &mut random);
         }
-        match replayer.replay_events("w", events) {
+        match replayer.replay_events("rust-3", events) {
             Ok(_) => replayed += 1,
             Err(ReplayError::Failed { .. } | ReplayError::Unreadable(_)) => refused += 1,
             Err(other) => panic!("{other}"),

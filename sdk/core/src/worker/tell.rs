@@ -41,6 +41,10 @@ const STICKY_TIME: Duration = Duration::from_secs(10);
 /// So many activities may come back at once with the completion of a workflow task.
 const EAGER_MAX: usize = 3;
 
+/// What Core's engines have to know to replay our histories: that ids and types are compared, and that a patch is
+/// followed by its entry in the search attribute.
+const CORE_FLAGS: [u32; 2] = [1, 2];
+
 impl Inner {
     /// Says that a workflow task is done.
     pub(super) async fn complete(
@@ -76,6 +80,7 @@ impl Inner {
             return_new_workflow_task: !stopping || heartbeat,
             force_create_new_workflow_task: heartbeat,
             sdk_metadata: in_hand.first.then(|| WorkflowTaskCompletedMetadata {
+                core_used_flags: CORE_FLAGS.to_vec(),
                 sdk_name: "mainspring-rust".to_owned(),
                 sdk_version: env!("CARGO_PKG_VERSION").to_owned(),
                 ..WorkflowTaskCompletedMetadata::default()
