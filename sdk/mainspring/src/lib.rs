@@ -91,4 +91,5 @@ pub mod prelude {
 /// The pages about Rust, whose blocks are tested.
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/rust-activities.md")]
+#[doc = include_str!("../../../docs/rust-workflows.md")]
 mod pages {}
