@@ -2,6 +2,8 @@
 //!
 //! Fields we do not know and the order of map entries survive, so what a worker sealed is what another one opens.
 
+use std::collections::BTreeMap;
+
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use prost::{
     DecodeError, Message,
@@ -22,6 +24,19 @@ impl Payload {
             data: Bytes::copy_from_slice(data),
         };
         Payload { encoded: message.encode_to_vec().into() }
+    }
+
+    /// A payload of these metadata entries and data.
+    pub fn from_parts(metadata: BTreeMap<String, Bytes>, data: Bytes) -> Payload {
+        Payload { encoded: Plain { metadata, data }.encode_to_vec().into() }
+    }
+
+    /// The metadata and the data, which shares its memory with the payload.
+    ///
+    /// # Errors
+    /// When the payload is no well-formed message.
+    pub fn parts(&self) -> Result<(BTreeMap<String, Bytes>, Bytes), DecodeError> {
+        Plain::decode(self.encoded.clone()).map(|plain| (plain.metadata, plain.data))
     }
 
     /// The same payload with one more metadata entry; an entry of that key already there is replaced.
@@ -65,7 +80,7 @@ impl Payload {
 #[derive(Clone, PartialEq, Message)]
 struct Plain {
     #[prost(btree_map = "string, bytes", tag = "1")]
-    metadata: std::collections::BTreeMap<String, Bytes>,
+    metadata: BTreeMap<String, Bytes>,
     #[prost(bytes = "bytes", tag = "2")]
     data: Bytes,
 }
@@ -154,6 +169,15 @@ mod tests {
     #[test]
     fn a_length_beyond_the_buffer_is_an_error() {
         assert!(Payload::decode([0x12, 200, 1].as_slice()).is_err());
+    }
+
+    #[test]
+    fn parts_make_the_payload_again() {
+        let payload = Payload::new("json/plain", b"1").with_metadata("messageType", b"m");
+        let (metadata, data) = payload.parts().expect("well formed");
+        assert_eq!((metadata.len(), data.as_ref()), (2, b"1".as_slice()));
+        assert_eq!(Payload::from_parts(metadata, data), payload);
+        assert!(Payload::decode([0x0a, 1, 7].as_slice()).expect("a legal field").parts().is_err());
     }
 
     #[test]
