@@ -51,6 +51,19 @@ async def test_pages_join_without_gap(api: WorkflowServiceStub) -> None:
     assert pages >= 4
 
 
+async def test_pages_count_batches_and_end_with_them(api: WorkflowServiceStub) -> None:
+    """What one workflow task wrote is one batch, and comes in one page whatever the page size."""
+    workflow = await RawWorkflow.start(api, "batches")
+    await workflow.step(*(start_timer(str(i)) for i in range(5)))
+    pages: list[list[int]] = []
+    token = b""
+    while not pages or token:
+        answer = await page(workflow, maximum_page_size=1, next_page_token=token)
+        pages.append([event.event_id for event in answer.history.events])
+        token = answer.next_page_token
+    assert [4, 5, 6, 7, 8, 9] in pages, pages
+
+
 async def test_default_page_is_bounded(api: WorkflowServiceStub) -> None:
     """Without a page size a long history comes in pages of at most 256 batches, the last without a token."""
     workflow = await with_signals(api, 300)

@@ -54,16 +54,16 @@ async def test_activity_finishes_while_no_workflow_worker_runs(client: Client) -
 
 
 async def test_long_history_is_replayed_by_a_fresh_worker(client: Client) -> None:
-    """A history of more than one page (256 events) reaches a new worker whole."""
+    """A history of more than one page (256 batches) reaches a new worker whole."""
     queue = unique("long")
     async with worker_for(client, queue, activities=activities.ALL):
-        handle = await client.start_workflow(workflows.CountUp.run, args=[60, True], id=queue, task_queue=queue)
-        await wait_for_event(handle, "ActivityTaskCompleted", count=60)
+        handle = await client.start_workflow(workflows.CountUp.run, args=[100, True], id=queue, task_queue=queue)
+        await wait_for_event(handle, "ActivityTaskCompleted", count=100)
     await handle.signal(workflows.CountUp.finish)
     async with worker_for(client, queue, activities=activities.ALL):
-        assert await handle.result() == 60
+        assert await handle.result() == 100
     events = await events_of(handle)
-    assert len(events) > 256
+    assert len(events) > 512
     assert [event.event_id for event in events] == list(range(1, len(events) + 1))
 
 

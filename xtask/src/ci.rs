@@ -7,7 +7,7 @@ use anyhow::bail;
 use clap::Args;
 
 use crate::run::{Stopwatch, cargo, output, run as run_command, say};
-use crate::{e2e, sim, tidy};
+use crate::{bench, crash, e2e, sim, tidy};
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
@@ -43,7 +43,9 @@ const STEPS: &[Step] = &[
     Step { name: "tidy", run: tidy::run, is_test: false },
     Step { name: "clippy", run: clippy, is_test: false },
     Step { name: "doc", run: doc, is_test: false },
-    Step { name: "sim", run: || sim::run(&sim::Options::default()), is_test: false },
+    Step { name: "sim", run: sim::run_for_ci, is_test: false },
+    Step { name: "bench", run: bench::smoke, is_test: false },
+    Step { name: "power", run: crash::power_loss_of_a_change, is_test: false },
     Step { name: "test", run: || run_command(&mut cargo(["test", "--workspace"])), is_test: true },
     Step { name: "e2e", run: e2e::run_all, is_test: true },
 ];

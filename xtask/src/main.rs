@@ -3,10 +3,12 @@
 //!
 //! Each command has a file of its name. [`run`] starts other programs, [`python`] makes their virtual environment.
 
+mod bench;
 mod ci;
 mod crash;
 mod demo;
 mod e2e;
+mod fuzz;
 mod python;
 mod run;
 mod sim;
@@ -27,14 +29,18 @@ struct Xtask {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Put load on the server, alone or beside Temporal's own and the null server.
+    Bench(bench::Options),
     /// Everything a change must pass: format, lints, docs, house rules, simulation, tests, end-to-end tests.
     Ci(ci::Options),
     /// Index a folder with a real worker, kill the server in the middle, and finish.
     Demo(demo::Options),
     /// The end-to-end tests with the SDKs of Python, TypeScript, Go and Java; those without their tools are skipped.
     E2e(e2e::Options),
-    /// Kill the server again and again under load; what follows goes to the crash test's own program.
+    /// Kill the server again and again under load, or take its power; what follows goes to the test's own program.
     Crash(crash::Options),
+    /// Throw bytes at decoders; needs `cargo fuzz`.
+    Fuzz(fuzz::Options),
     /// Run the simulator; `--seed` and `--seeds` say which runs.
     Sim(sim::Options),
     /// Check the house rules that no compiler checks.
@@ -42,11 +48,16 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    if let Some(code) = sim::as_rustc() {
+        return code;
+    }
     let done = match Xtask::parse().command {
+        Command::Bench(options) => bench::run(&options),
         Command::Ci(options) => ci::run(&options),
         Command::Demo(options) => demo::run(&options),
         Command::E2e(options) => e2e::run(&options),
         Command::Crash(options) => crash::run(&options),
+        Command::Fuzz(options) => fuzz::run(&options),
         Command::Sim(options) => sim::run(&options),
         Command::Tidy => tidy::run(),
     };

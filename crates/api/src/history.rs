@@ -3,13 +3,15 @@
 //! A history batch is stored as the encoding of `History{events}`. Encodings of a message with one repeated field
 //! concatenate, so an answer is the stored bytes one after another. [`History::events`] walks them by length prefix.
 
+use std::ops::Range;
+
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use prost::{
     DecodeError, Message,
     encoding::{self, DecodeContext, WireType},
 };
 
-use crate::temporal::api::history::v1::HistoryEvent;
+use crate::{payload::truncated, temporal::api::history::v1::HistoryEvent};
 
 const EVENTS: u32 = 1;
 
@@ -84,10 +86,10 @@ pub fn encode_events(events: &[HistoryEvent]) -> Bytes {
 /// # Errors
 /// When the chunk is damaged.
 pub fn count_events(chunk: &Bytes) -> Result<usize, DecodeError> {
-    let mut rest = chunk.clone();
+    let mut rest = chunk.as_ref();
     let mut count = 0;
     while !rest.is_empty() {
-        next_event(&mut rest)?;
+        rest = &rest[next_event(rest)?.end..];
         count += 1;
     }
     Ok(count)
@@ -95,13 +97,14 @@ pub fn count_events(chunk: &Bytes) -> Result<usize, DecodeError> {
 
 /// The chunk without its first `count` events; empty when it has no more than that, or is damaged before.
 pub fn skip_events(chunk: &Bytes, count: usize) -> Bytes {
-    let mut rest = chunk.clone();
+    let mut skipped = 0;
     for _ in 0..count {
-        if rest.is_empty() || next_event(&mut rest).is_err() {
-            return Bytes::new();
+        match next_event(&chunk[skipped..]) {
+            Ok(event) => skipped += event.end,
+            Err(_) => return Bytes::new(),
         }
     }
-    rest
+    chunk.slice(skipped..)
 }
 
 /// The first `count` events of a chunk; all of it when it has no more, or is damaged before.
@@ -121,7 +124,11 @@ impl Iterator for Events {
         if self.rest.is_empty() {
             return None;
         }
-        let event = next_event(&mut self.rest).and_then(HistoryEvent::decode);
+        let event = next_event(&self.rest).and_then(|place| {
+            let event = self.rest.slice(place.clone());
+            self.rest.advance(place.end);
+            HistoryEvent::decode(event)
+        });
         if event.is_err() {
             self.rest.clear();
         }
@@ -129,17 +136,23 @@ impl Iterator for Events {
     }
 }
 
-/// Takes the bytes of the next event; fields other than `events` are skipped.
-fn next_event(rest: &mut Bytes) -> Result<Bytes, DecodeError> {
+/// Where the bytes of the next event stand; fields other than `events` are passed over. A history has thousands of
+/// events, so nothing but lengths is read.
+fn next_event(chunk: &[u8]) -> Result<Range<usize>, DecodeError> {
+    let mut rest = chunk;
     loop {
-        let (tag, wire_type) = encoding::decode_key(rest)?;
+        let (tag, wire_type) = encoding::decode_key(&mut rest)?;
         if tag != EVENTS {
-            encoding::skip_field(wire_type, tag, rest, DecodeContext::default())?;
+            encoding::skip_field(wire_type, tag, &mut rest, DecodeContext::default())?;
             continue;
         }
-        let mut event = Bytes::new();
-        encoding::bytes::merge(wire_type, &mut event, rest, DecodeContext::default())?;
-        return Ok(event);
+        encoding::check_wire_type(WireType::LengthDelimited, wire_type)?;
+        let length = usize::try_from(encoding::decode_varint(&mut rest)?).unwrap_or(usize::MAX);
+        if length > rest.len() {
+            return Err(truncated(DecodeContext::default()));
+        }
+        let start = chunk.len() - rest.len();
+        return Ok(start..start + length);
     }
 }
 

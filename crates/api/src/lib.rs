@@ -29,7 +29,7 @@ pub mod v1 {
             enums::v1 as enums, errordetails::v1 as errordetails, failure::v1 as failure, filter::v1 as filter,
             history::v1 as history, namespace::v1 as namespace, operatorservice::v1 as operatorservice,
             protocol::v1 as protocol, query::v1 as query, replication::v1 as replication, sdk::v1 as sdk,
-            taskqueue::v1 as taskqueue, version::v1 as version, workflow::v1 as workflow,
+            taskqueue::v1 as taskqueue, update::v1 as update, version::v1 as version, workflow::v1 as workflow,
             workflowservice::v1 as workflowservice,
         },
     };

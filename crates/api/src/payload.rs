@@ -144,7 +144,7 @@ impl Message for Payload {
 }
 
 /// Prost has no public constructor for errors; decoding a short buffer makes the right one.
-fn truncated(ctx: DecodeContext) -> DecodeError {
+pub(crate) fn truncated(ctx: DecodeContext) -> DecodeError {
     let mut sink = Bytes::new();
     match encoding::bytes::merge(WireType::LengthDelimited, &mut sink, &mut [1u8].as_slice(), ctx) {
         Err(error) => error,

@@ -3,7 +3,7 @@
 //!
 //! Names, short forms, defaults and value forms of the former follow the original CLI (1.9.1, `temporal server
 //! start-dev --help` and `temporal options`). A flag is declared here and nowhere else; what it does is in
-//! [`crate::start_dev`] and [`crate::start`].
+//! [`crate::start_dev`] and [`crate::start`]; [`crate::backup`] and [`crate::verify`] look after the data.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -12,6 +12,8 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use mainspring_server::SearchAttributeType;
 use serde::Deserialize;
+
+use crate::data_dir;
 
 /// A durable-execution server that speaks the Temporal API.
 #[derive(Debug, Parser)]
@@ -30,6 +32,21 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: ServerCommand,
     },
+    /// Copy the data of a server, also while it runs, to a new file.
+    Backup(Backup),
+    /// Make a data directory from a backup.
+    Restore(Restore),
+    /// Look into the data of a server that does not run.
+    Admin {
+        #[command(subcommand)]
+        command: AdminCommand,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AdminCommand {
+    /// Check every row: checksums, records, and whether the rows of each run go together.
+    Verify(Verify),
 }
 
 #[derive(Debug, Subcommand)]
@@ -204,6 +221,57 @@ pub(crate) struct Start {
     /// Print the configuration in effect to stderr.
     #[arg(long)]
     pub(crate) log_config: bool,
+}
+
+/// Whose data is meant.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct Data {
+    /// The data directory of `server start`.
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// The data file of `server start-dev`, or a backup.
+    #[arg(long, short = 'f', value_name = "PATH")]
+    db_filename: Option<PathBuf>,
+}
+
+impl Data {
+    /// The data file.
+    pub(crate) fn file(&self) -> PathBuf {
+        let in_folder = self.data_dir.as_deref().map(data_dir::data_file);
+        in_folder.or(self.db_filename.clone()).unwrap_or_default()
+    }
+}
+
+/// The flags of `backup`.
+#[derive(Debug, Args)]
+pub(crate) struct Backup {
+    #[command(flatten)]
+    pub(crate) data: Data,
+    /// The file to write; it must not exist.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) to: PathBuf,
+}
+
+/// The flags of `restore`.
+#[derive(Debug, Args)]
+pub(crate) struct Restore {
+    /// The backup.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) from: PathBuf,
+    /// The data directory to make; it must be empty if it exists.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: PathBuf,
+}
+
+/// The flags of `admin verify`.
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    #[command(flatten)]
+    pub(crate) data: Data,
+    /// Print a JSON object a line instead of text.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Files for TLS; both commands take them.

@@ -17,7 +17,20 @@ pub(crate) fn prepare(folder: &Path) -> anyhow::Result<PathBuf> {
     make(folder).with_context(|| {
         format!("cannot make the data directory {}; name a folder that this user may write to", folder.display())
     })?;
-    Ok(folder.join(DATA_FILE))
+    Ok(data_file(folder))
+}
+
+/// The data file in a folder.
+pub(crate) fn data_file(folder: &Path) -> PathBuf {
+    folder.join(DATA_FILE)
+}
+
+/// False when something is in it, or it cannot be read.
+pub(crate) fn is_empty_or_missing(folder: &Path) -> bool {
+    match std::fs::read_dir(folder) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    }
 }
 
 /// From the first that is there downwards, each entry safe on disk before anything is written below it: a power failure

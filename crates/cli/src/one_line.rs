@@ -32,7 +32,7 @@ pub(crate) fn from_clap(error: &clap::Error, command: &str) -> String {
             line.push_str(part);
         }
     }
-    line.push_str("; `mainspring server ");
+    line.push_str("; `mainspring ");
     line.push_str(command);
     line.push_str(" --help` lists the flags");
     line
@@ -52,7 +52,7 @@ mod tests {
 
     fn refused(flags: &[&str]) -> String {
         let words = ["mainspring", "server", "start-dev"].iter().chain(flags);
-        from_clap(&Cli::try_parse_from(words).expect_err("the flags must be refused"), "start-dev")
+        from_clap(&Cli::try_parse_from(words).expect_err("the flags must be refused"), "server start-dev")
     }
 
     #[test]

@@ -11,12 +11,13 @@ use mainspring_api::{
         history::{
             ActivityTaskScheduledEventAttributes, HistoryEvent,
             SignalExternalWorkflowExecutionInitiatedEventAttributes,
-            StartChildWorkflowExecutionInitiatedEventAttributes, history_event::Attributes as A,
+            StartChildWorkflowExecutionInitiatedEventAttributes, WorkflowExecutionUpdateCompletedEventAttributes,
+            history_event::Attributes as A,
         },
     },
 };
 
-use crate::state::{Activity, AttachedRequest, Child, External, ItemKey, Properties, Run, Timer, WorkflowTask};
+use crate::state::{Activity, AttachedRequest, Child, External, ItemKey, Properties, Run, Timer, Update, WorkflowTask};
 
 /// Applies one event that was just recorded, be it held back or not. Marks the items it touches.
 pub(crate) fn apply(run: &mut Run, event: &HistoryEvent, touched: &mut BTreeSet<ItemKey>) {
@@ -51,7 +52,10 @@ pub(crate) fn apply(run: &mut Run, event: &HistoryEvent, touched: &mut BTreeSet<
         A::WorkflowExecutionCancelRequestedEventAttributes(_) => run.execution.cancel_requested = true,
         A::WorkflowExecutionSignaledEventAttributes(a) => {
             run.execution.signal_count += 1;
-            if !a.request_id.is_empty() {
+            let named = !a.request_id.is_empty();
+            #[cfg(planted)]
+            let named = named && !mainspring_rt::planted::is(7);
+            if named {
                 Arc::make_mut(&mut run.signal_requests).insert(a.request_id.clone());
                 touched.insert(ItemKey::SignalRequest(a.request_id.clone()));
             }
@@ -154,6 +158,12 @@ pub(crate) fn apply(run: &mut Run, event: &HistoryEvent, touched: &mut BTreeSet<
             let attached = AttachedRequest { request_id: a.attached_request_id.clone(), event_id: event.event_id };
             change_properties(run, touched, |properties| properties.attached_requests.push(attached));
         }
+        A::WorkflowExecutionUpdateAcceptedEventAttributes(a) => {
+            let update = Update { accepted_event_id: event.event_id, completed_event_id: 0 };
+            touched.insert(ItemKey::Update(a.protocol_instance_id.clone()));
+            run.updates.insert(a.protocol_instance_id.clone(), Arc::new(update));
+        }
+        A::WorkflowExecutionUpdateCompletedEventAttributes(a) => complete_update(run, touched, a, event.event_id),
         A::UpsertWorkflowSearchAttributesEventAttributes(a) => {
             let changes = a.search_attributes.as_ref().map(|search| &search.indexed_fields);
             change_properties(run, touched, |properties| merge(&mut properties.search_attributes, changes));
@@ -166,8 +176,8 @@ pub(crate) fn apply(run: &mut Run, event: &HistoryEvent, touched: &mut BTreeSet<
     }
 }
 
-/// A closed run keeps what describes it, and the ids of the signals it took: one that is sent again is answered as
-/// before. Its open items go.
+/// A closed run keeps what describes it, the ids of the signals it took and its updates: one that is sent again is
+/// answered as before. Its open items go.
 fn close(run: &mut Run, touched: &mut BTreeSet<ItemKey>, status: Status, at: i64, new_run_id: &str) {
     run.execution.status = status as i32;
     run.execution.closed_at = at;
@@ -248,6 +258,19 @@ fn remove_child(run: &mut Run, touched: &mut BTreeSet<ItemKey>, initiated_event_
 fn remove_external(run: &mut Run, touched: &mut BTreeSet<ItemKey>, initiated_event_id: i64) {
     run.externals.remove(&initiated_event_id);
     touched.insert(ItemKey::External(initiated_event_id));
+}
+
+fn complete_update(
+    run: &mut Run,
+    touched: &mut BTreeSet<ItemKey>,
+    a: &WorkflowExecutionUpdateCompletedEventAttributes,
+    event_id: i64,
+) {
+    let accepted = run.updates.iter_mut().find(|(_, update)| update.accepted_event_id == a.accepted_event_id);
+    if let Some((id, update)) = accepted {
+        Arc::make_mut(update).completed_event_id = event_id;
+        touched.insert(ItemKey::Update(id.clone()));
+    }
 }
 
 fn change_properties(run: &mut Run, touched: &mut BTreeSet<ItemKey>, change: impl FnOnce(&mut Properties)) {

@@ -6,7 +6,9 @@ use mainspring_api::v1::{
     common::{Header, Link, Payloads, Priority, RetryPolicy, WorkflowExecution},
     enums::{WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowTaskFailedCause},
     failure::Failure,
+    protocol::Message,
     sdk::{UserMetadata, WorkflowTaskCompletedMetadata},
+    update,
 };
 use std::{collections::BTreeMap, time::Duration};
 
@@ -21,6 +23,10 @@ pub enum Input {
     SignalWithStart(Box<Start>, Box<Signal>),
     /// Signals the open run.
     Signal(Box<Signal>),
+    /// Asks the open run's code for something, with an answer.
+    Update(Box<AdmitUpdate>),
+    /// Updates the open run, or starts one whose first workflow task brings the update.
+    UpdateWithStart(Box<Start>, Box<AdmitUpdate>),
     /// Asks the open run to cancel itself; a closed one has nothing to do.
     RequestCancel(Box<RequestCancel>),
     /// Ends the open run.
@@ -143,6 +149,17 @@ pub struct Signal {
     pub child_of_run_id: Option<String>,
 }
 
+/// An update request.
+#[derive(Clone, Debug, Default)]
+pub struct AdmitUpdate {
+    /// Empty: the newest run.
+    pub run_id: String,
+    /// Only this chain; empty: any.
+    pub first_run_id: String,
+    /// Its `meta.update_id` is never empty.
+    pub request: update::Request,
+}
+
 /// A cancel request.
 #[derive(Clone, Debug, Default)]
 pub struct RequestCancel {
@@ -217,6 +234,8 @@ pub struct WorkflowTaskToken {
 pub struct CompleteWorkflowTask {
     pub token: WorkflowTaskToken,
     pub commands: Vec<Command>,
+    /// What became of updates; commands name some of them to give their place.
+    pub messages: Vec<Message>,
     pub identity: String,
     /// Name and schedule-to-start of the sticky queue.
     pub sticky: Option<(String, Duration)>,
@@ -224,6 +243,8 @@ pub struct CompleteWorkflowTask {
     pub return_new_task: bool,
     /// Schedule a next workflow task though nothing has happened.
     pub force_new_task: bool,
+    /// The worker can unsee the events of a task that is to leave no trace.
+    pub discards_events: bool,
     pub binary_checksum: String,
     pub sdk_metadata: Option<WorkflowTaskCompletedMetadata>,
     pub metering_metadata: Option<mainspring_api::v1::common::MeteringMetadata>,

@@ -31,6 +31,8 @@ pub struct Folded {
     pub children: BTreeSet<i64>,
     /// Initiated event ids of signals and cancel requests on their way.
     pub externals: BTreeSet<i64>,
+    /// Updates by their id: the events of their acceptance and completion.
+    pub updates: BTreeMap<String, (i64, i64)>,
     /// Signals taken; 0 when closed, for one that was held back at the close is lost.
     pub signal_count: i64,
 }
@@ -56,6 +58,11 @@ fn folded(run: &Run) -> Folded {
         timers: run.timers.keys().copied().collect(),
         children: run.children.keys().copied().collect(),
         externals: run.externals.keys().copied().collect(),
+        updates: run
+            .updates
+            .iter()
+            .map(|(id, update)| (id.clone(), (update.accepted_event_id, update.completed_event_id)))
+            .collect(),
         signal_count: if run.is_open() { run.execution.signal_count } else { 0 },
     }
 }
@@ -85,9 +92,10 @@ pub fn check_run(run: &Run) -> Result<(), String> {
     if execution.previous_started_event_id == 0 && execution.task.is_none() && !waits {
         return Err("the first workflow task is lost".to_owned());
     }
-    if execution.awaits_first_task && execution.task.is_some() {
+    if execution.awaits_first_task && execution.task.as_ref().is_some_and(|task| !task.speculative) {
         return Err("a workflow task is pending though the first is still waited for".to_owned());
     }
+    check_updates(run)?;
     if !run.buffered.is_empty() && !run.has_started_task() {
         return Err("events are held back and no workflow task runs".to_owned());
     }
@@ -104,6 +112,26 @@ pub fn check_run(run: &Run) -> Result<(), String> {
     }
 }
 
+/// Updates that no worker has answered have a task that brings them, and one without events stands where its events
+/// would be.
+fn check_updates(run: &Run) -> Result<(), String> {
+    let execution = &run.execution;
+    if !run.admitted.is_empty() && execution.task.is_none() && !execution.awaits_parent {
+        return Err("no workflow task will bring the updates".to_owned());
+    }
+    if let Some(admitted) = run.admitted.iter().find(|admitted| run.updates.contains_key(admitted.update_id())) {
+        return Err(format!("update {} is accepted and waits for it", admitted.update_id()));
+    }
+    let Some(task) = execution.task.as_ref().filter(|task| task.speculative) else { return Ok(()) };
+    let (scheduled, started) = (task.scheduled_event_id, task.started_event_id);
+    let continues = scheduled == execution.next_event_id && (started == 0 || started == scheduled + 1);
+    if task.transient && task.attempt == 1 && continues {
+        Ok(())
+    } else {
+        Err(format!("a speculative task at {scheduled} does not continue the history"))
+    }
+}
+
 /// A worker is asked for it, a deadline stands, or an operator holds it back.
 fn will_end(activity: &Activity) -> bool {
     let asked_for = activity.dispatched || activity.is_paused();
@@ -112,7 +140,7 @@ fn will_end(activity: &Activity) -> bool {
 
 fn check_closed(run: &Run) -> Result<(), String> {
     let items = run.activities.len() + run.timers.len() + run.children.len() + run.externals.len();
-    if items != 0 || !run.buffered.is_empty() || run.execution.task.is_some() {
+    if items != 0 || !run.buffered.is_empty() || run.execution.task.is_some() || !run.admitted.is_empty() {
         return Err("a closed run has open items".to_owned());
     }
     if run.execution.wake_at == 0 { Err("a closed run is kept for ever".to_owned()) } else { Ok(()) }
@@ -153,8 +181,11 @@ struct Reader {
     task: Task,
     completed: BTreeSet<i64>,
     types: BTreeMap<i64, EventType>,
-    /// Items by the event that scheduled, started or initiated them, to the event that started them (0 is none).
+    /// Items by the event that scheduled, started, initiated or accepted them, to the event that started them (0 is
+    /// none).
     open: BTreeMap<i64, i64>,
+    /// Updates accepted so far.
+    updates: BTreeSet<String>,
 }
 
 /// Where the workflow task stands.
@@ -230,6 +261,12 @@ impl Reader {
                 self.open.insert(event_id, 0);
                 Ok(())
             }
+            A::WorkflowExecutionUpdateAcceptedEventAttributes(a) => {
+                self.open.insert(event_id, 0);
+                let first = self.updates.insert(a.protocol_instance_id.clone());
+                ensure(first, || format!("update {} was accepted before", a.protocol_instance_id))
+            }
+            A::WorkflowExecutionUpdateCompletedEventAttributes(a) => self.close(a.accepted_event_id, 0),
             A::ActivityTaskStartedEventAttributes(a) => self.start(a.scheduled_event_id, event_id),
             A::ChildWorkflowExecutionStartedEventAttributes(a) => self.start(a.initiated_event_id, event_id),
             A::TimerFiredEventAttributes(a) => self.close(a.started_event_id, 0),

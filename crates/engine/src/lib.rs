@@ -34,4 +34,4 @@ pub use moment::Moment;
 pub use outcome::{Outcome, Rejected, Reply, RunChange};
 pub use state::{Chain, Run, RunNumber};
 pub use step::step;
-pub use workflow::{cron::validate as validate_cron, task::virtual_events};
+pub use workflow::{cron::validate as validate_cron, task::virtual_events, update::failure_of_closed_run};

@@ -27,6 +27,12 @@ pub struct Limits {
     pub pending_cancels_max: usize,
     /// Signals a run takes. `history.maximumSignalsPerExecution`
     pub signals_max: i64,
+    /// Updates of a run under way at once. `history.maxInFlightUpdates`
+    pub updates_in_flight_max: usize,
+    /// Bytes of a run's updates that no worker has answered. `history.maxInFlightUpdatePayloads`
+    pub updates_bytes_max: usize,
+    /// Updates a run takes. `history.maxTotalUpdates`
+    pub updates_max: usize,
     /// Events held back while a workflow task runs. `history.maximumBufferedEventsBatch`
     pub buffered_events_max: usize,
     /// Bytes held back while a workflow task runs. `history.maximumBufferedEventsSizeInBytes`
@@ -59,6 +65,9 @@ impl Default for Limits {
             pending_signals_max: 2_000,
             pending_cancels_max: 2_000,
             signals_max: 10_000,
+            updates_in_flight_max: 10,
+            updates_bytes_max: 20 << 20,
+            updates_max: 2_000,
             buffered_events_max: 100,
             buffered_bytes_max: 2 << 20,
             task_timeout_default: Duration::from_secs(10),

@@ -5,7 +5,9 @@ use std::{collections::BTreeSet, sync::Arc};
 use bytes::Bytes;
 use mainspring_api::v1::{
     enums::{WorkflowExecutionStatus, WorkflowTaskFailedCause},
+    failure::Failure,
     history::HistoryEvent,
+    protocol::Message,
 };
 use mainspring_rt::Timestamp;
 
@@ -41,10 +43,21 @@ pub struct RunChange {
     pub effects: Vec<(u64, Effect)>,
     /// Outbox rows that are answered.
     pub effects_done: Vec<u64>,
+    /// Updates that ended without an event, by their ids.
+    pub updates_ended: Vec<(String, UpdateEnd)>,
     /// The wake row moves: delete the old place, write the new one (zero is none).
     pub wake: Option<WakeMove>,
     /// Retention is over: every row of the run goes, once its outbox is empty. The chain no longer has the run.
     pub expired: bool,
+}
+
+/// How an update ended that leaves no event.
+#[derive(Clone, Debug, PartialEq)]
+pub enum UpdateEnd {
+    /// The workflow's code, or the server in its place, said no.
+    Rejected(Box<Failure>),
+    /// It was not heard.
+    Aborted(Rejected),
 }
 
 /// The wake row's old and new place.
@@ -131,6 +144,8 @@ pub struct StartedWorkflowTask {
     pub next_event_id: i64,
     /// Virtual events of a transient task, to append to what is stored.
     pub virtual_events: Vec<HistoryEvent>,
+    /// Updates to be answered with the task's completion.
+    pub messages: Vec<Message>,
 }
 
 /// An activity task in a worker's hands: all that its poll response needs but the scheduled event.
@@ -152,6 +167,8 @@ pub struct CompletedWorkflowTask {
     pub activities: Vec<StartedActivity>,
     /// The completion was refused: what the caller is told. What was written stays written.
     pub refused: Option<RefusedCompletion>,
+    /// The task left no trace: the worker goes back to this event; 0 when it stays where it is.
+    pub reset_history_event_id: i64,
 }
 
 /// Why a completion failed its workflow task. The worker is told `InvalidArgument` and the message; when the cause is
@@ -197,6 +214,21 @@ pub enum Rejected {
     /// A close is being retried: signals wait.
     #[error("workflow is closing")]
     Closing,
+    /// The run ended before it heard of the update.
+    #[error("workflow update was aborted by closing workflow")]
+    UpdateAborted,
+    /// The run has no update of that id.
+    #[error("update \"{id}\" not found")]
+    UpdateNotFound { id: String },
+    /// Too many updates are under way.
+    #[error("limit on number of concurrent in-flight updates has been reached ({max})")]
+    UpdatesInFlight { max: usize },
+    /// The run took as many updates as it may.
+    #[error("limit on the total number of distinct updates in this workflow has been reached ({max})")]
+    UpdateLimit { max: usize },
+    /// The workflow's code cannot be reached now; the text is upstream's.
+    #[error("{0}")]
+    NotReady(&'static str),
     /// The task is gone, done, or another worker's.
     #[error("task is outdated")]
     TaskOutdated,

@@ -16,6 +16,11 @@ use mainspring_api::v1::{
 };
 use mainspring_rt::Timestamp;
 
+mod update;
+
+pub(crate) use update::update_id;
+pub use update::{Admitted, Update};
+
 /// A number that stands for a run in keys; rises within a shard.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RunNumber(pub u64);
@@ -46,6 +51,10 @@ pub struct Run {
     /// Events held back while a workflow task runs; their ids come at the flush.
     pub buffered: Vec<Arc<HistoryEvent>>,
     pub properties: Arc<Properties>,
+    /// Accepted updates, open and done, by their ids.
+    pub updates: BTreeMap<String, Arc<Update>>,
+    /// Updates that no worker has answered yet, in the order they came. Never stored.
+    pub admitted: Vec<Arc<Admitted>>,
 }
 
 /// What never changes after the start.
@@ -272,6 +281,9 @@ pub struct WorkflowTask {
     /// Started, but its poller went away before it was sent: the next poller may have it.
     #[prost(bool, tag = "17")]
     pub undelivered: bool,
+    /// Asked for by an update alone: it has virtual event ids, and if the update is rejected it leaves no trace.
+    #[prost(bool, tag = "18")]
+    pub speculative: bool,
 }
 
 impl WorkflowTask {
@@ -479,6 +491,8 @@ pub enum ItemKey {
     Child(i64),
     External(i64),
     SignalRequest(String),
+    /// An accepted update, by its id.
+    Update(String),
     /// The nth event held back since the run started.
     Buffered(u32),
     Properties,
@@ -510,6 +524,8 @@ impl Run {
             signal_requests: Arc::default(),
             buffered: Vec::new(),
             properties: Arc::default(),
+            updates: BTreeMap::new(),
+            admitted: Vec::new(),
         }
     }
 

@@ -7,7 +7,8 @@ use crate::{
     state::{Chain, Run, RunNumber},
     transition::Transition,
     workflow::{
-        activity, activity_control, cancel, child, completion, delete, external, signal, start, task, terminate, wake,
+        activity, activity_control, cancel, child, completion, delete, external, signal, start, task, terminate,
+        update, wake,
     },
 };
 
@@ -35,6 +36,11 @@ fn dispatch(chain: &mut Chain, input: Input, at: &Moment<'_>) -> Result<Outcome,
             named(chain, &input.run_id)?;
             advance(chain, at, |t| signal::signal(t, &input).map(|_| Reply::Done))
         }
+        Input::Update(input) => {
+            named(chain, &input.run_id)?;
+            advance(chain, at, |t| update::admit(t, &input).map(|()| Reply::Done))
+        }
+        Input::UpdateWithStart(start, input) => start::update_with_start(chain, *start, &input, at),
         Input::RequestCancel(input) => {
             named(chain, &input.run_id)?;
             advance(chain, at, |t| cancel::request(t, &input))

@@ -20,9 +20,9 @@ use crate::{
     event, fold,
     input::{TaskKind, TaskRef},
     moment::Moment,
-    outcome::{Chunk, RunChange, TaskIntent, WakeMove},
+    outcome::{Chunk, RunChange, TaskIntent, UpdateEnd, WakeMove},
     state::{ItemKey, Run, or_max},
-    workflow::continue_as_new::FollowUp,
+    workflow::{continue_as_new::FollowUp, task},
 };
 
 /// Changes a run and collects what has to be written for it.
@@ -37,6 +37,7 @@ pub(crate) struct Transition<'a> {
     tasks: Vec<TaskIntent>,
     effects: Vec<(u64, Effect)>,
     effects_done: Vec<u64>,
+    updates_ended: Vec<(String, UpdateEnd)>,
     created: bool,
     dirty: bool,
     was_open: bool,
@@ -63,6 +64,7 @@ impl<'a> Transition<'a> {
             tasks: Vec::new(),
             effects: Vec::new(),
             effects_done: Vec::new(),
+            updates_ended: Vec::new(),
             created: false,
             dirty: false,
         }
@@ -84,6 +86,8 @@ impl<'a> Transition<'a> {
     }
 
     pub(crate) fn record_with(&mut self, attributes: Attributes, extras: Extras) -> i64 {
+        // Its virtual events go before whatever happens next.
+        task::make_real(self);
         self.dirty = true;
         let held = self.run.has_started_task() && event::is_bufferable(&attributes);
         let event_id = if held { BUFFERED } else { self.run.execution.next_event_id };
@@ -201,6 +205,12 @@ impl<'a> Transition<'a> {
         self.effects_done.push(number);
     }
 
+    /// An update ended without an event.
+    pub(crate) fn end_update(&mut self, id: String, end: UpdateEnd) {
+        self.dirty = true;
+        self.updates_ended.push((id, end));
+    }
+
     /// Drops everything recorded in this step and goes on from `before`.
     pub(crate) fn restart(&mut self, before: Run) {
         *self.run = before;
@@ -211,6 +221,7 @@ impl<'a> Transition<'a> {
         self.tasks.clear();
         self.effects.clear();
         self.effects_done.clear();
+        self.updates_ended.clear();
         self.dirty = false;
     }
 
@@ -240,6 +251,7 @@ impl<'a> Transition<'a> {
             tasks: self.tasks,
             effects: self.effects,
             effects_done: self.effects_done,
+            updates_ended: self.updates_ended,
             wake,
             expired: false,
         })

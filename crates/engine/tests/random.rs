@@ -8,13 +8,14 @@ use std::time::Duration;
 use mainspring_api::v1::{
     command::Command,
     enums::{ParentClosePolicy as Policy, WorkflowIdConflictPolicy as Conflict},
+    protocol::Message,
 };
 use mainspring_engine::{
     Input,
     input::ActivityInput,
-    outcome::{StartedActivity, StartedWorkflowTask},
+    outcome::{StartedActivity, StartedWorkflowTask, UpdateEnd},
 };
-use world::{World, commands::*, payloads, world};
+use world::{World, commands::*, payloads, updates, world};
 
 const SEEDS: u64 = 150;
 const STEPS: usize = 250;
@@ -43,7 +44,7 @@ impl Chaos {
 
     fn act(&mut self) {
         let id = self.id();
-        match self.below(16) {
+        match self.below(20) {
             0 => self.start(id),
             1 => drop(self.w.signal_with_start(id, |_| {})),
             2 => {
@@ -57,7 +58,10 @@ impl Chaos {
             10 => self.answer_activity(),
             11 | 12 => self.send(),
             13 => self.undeliver(),
-            14 if self.below(8) == 0 => self.w.now = self.w.now - Duration::from_secs(self.below(20) as u64),
+            14..=16 => self.update(id),
+            // The server that held the run is gone: what is never stored is lost.
+            17 if self.below(4) == 0 => self.w.forget(id),
+            18 if self.below(8) == 0 => self.w.now = self.w.now - Duration::from_secs(self.below(20) as u64),
             _ => {
                 let millis = [10, 500, 1_000, 4_000, 11_000][self.below(5)];
                 self.w.pass(Duration::from_millis(millis));
@@ -86,6 +90,38 @@ impl Chaos {
                 s.cron_schedule = "@every 5s".into();
             }
         }));
+    }
+
+    fn update(&mut self, id: &str) {
+        let update_id = format!("u{}", self.below(30));
+        if self.below(4) == 0 {
+            let conflict = [Conflict::Fail, Conflict::UseExisting, Conflict::TerminateExisting][self.below(3)];
+            drop(self.w.update_with_start(id, &update_id, |s| s.conflict_policy = conflict));
+        } else {
+            drop(self.w.update(id, &update_id));
+        }
+    }
+
+    /// What a worker says of the updates that it was brought, and of those that it accepted.
+    fn messages(&mut self, id: &str, task: &StartedWorkflowTask) -> Vec<Message> {
+        let mut messages = Vec::new();
+        for request in &task.messages {
+            let update_id = request.protocol_instance_id.as_str();
+            match self.below(24) {
+                0..=11 => messages.push(updates::accept(task, update_id)),
+                12..=14 => messages.extend([updates::accept(task, update_id), updates::respond(update_id)]),
+                15..=20 => messages.push(updates::reject(update_id)),
+                // A worker that does not know the rules.
+                21 => messages.push(updates::respond(update_id)),
+                _ => {}
+            }
+        }
+        let done = self.below(12) == 0;
+        let accepted = self.w.chains[id].run.iter().flat_map(|run| &run.updates);
+        let open: Vec<&String> =
+            accepted.filter(|(_, update)| done || update.completed_event_id == 0).map(|(id, _)| id).collect();
+        messages.extend(open.first().map(|update_id| updates::respond(update_id)));
+        messages
     }
 
     fn poll(&mut self) {
@@ -127,7 +163,10 @@ impl Chaos {
         }
         let commands: Vec<Command> = (0..self.below(4)).map(|_| self.command(&id)).collect();
         let (force, inline, sticky) = (self.below(5) == 0, self.below(2) == 0, self.below(2) == 0);
-        let completed = self.w.complete_with(&id, &task, commands, |input| {
+        let messages = self.messages(&id, &task);
+        let discards = self.below(2) == 0;
+        let completed = self.w.say_with(&id, &task, messages, commands, |input| {
+            input.discards_events = discards;
             (input.force_new_task, input.return_new_task) = (force, inline);
             input.sticky = sticky.then(|| (format!("sticky-{id}"), Duration::from_secs(5)));
         });
@@ -233,6 +272,8 @@ fn run(seed: u64) -> Chaos {
 #[test]
 fn the_invariants_hold_whatever_happens() {
     let (mut events, mut closed) = (0, 0);
+    // Accepted, completed, rejected, aborted.
+    let mut updates = [0; 4];
     for seed in 0..SEEDS {
         let seeded = std::panic::catch_unwind(|| {
             let mut chaos = run(seed);
@@ -248,11 +289,17 @@ fn the_invariants_hold_whatever_happens() {
             assert!(!waits(&chaos.w), "a child waits for its parent for ever");
             chaos.w.seconds(600);
             let sum: usize = chaos.w.histories.values().map(Vec::len).sum();
-            (sum, chaos.w.older.len())
+            let runs = chaos.w.older.values().chain(chaos.w.chains.values().filter_map(|chain| chain.run.as_ref()));
+            let updates: Vec<i64> = runs.flat_map(|run| run.updates.values()).map(|u| u.completed_event_id).collect();
+            let done = updates.iter().filter(|completed_event_id| **completed_event_id != 0).count();
+            let no = chaos.w.ended.iter().filter(|(_, end)| matches!(end, UpdateEnd::Rejected(_))).count();
+            (sum, chaos.w.older.len(), [updates.len(), done, no, chaos.w.ended.len() - no])
         });
-        let Ok((more, older)) = seeded else { panic!("seed {seed}") };
+        let Ok((more, older, ends)) = seeded else { panic!("seed {seed}") };
         (events, closed) = (events + more, closed + older);
+        updates = std::array::from_fn(|kind| updates[kind] + ends[kind]);
     }
+    assert!(updates.iter().all(|count| *count > 200), "too few updates: {updates:?}");
     assert!(events > 5_000 && closed > 200, "too little happened: {events} events, {closed} runs followed by others");
 }
 

@@ -4,7 +4,7 @@ mod world;
 
 use std::time::Duration;
 
-use mainspring_api::v1::enums::WorkflowTaskFailedCause as Cause;
+use mainspring_api::v1::enums::{CommandType, WorkflowTaskFailedCause as Cause};
 use mainspring_engine::{Input, Rejected, Reply, input::TaskKind, virtual_events};
 use world::{commands::*, too_large, world};
 
@@ -54,6 +54,18 @@ fn a_bad_command_fails_the_task() {
     assert_eq!(task.attempt, 2);
     assert_eq!(task.virtual_events.iter().map(|event| event.event_id).collect::<Vec<_>>(), [5, 6]);
     w.check("w", "1 Started 2 S 3 B 4 F(BAD_SCHEDULE_ACTIVITY_ATTRIBUTES)");
+}
+
+/// Attributes of another command count for nothing: a close in disguise would leave events behind it. (Found by fuzzing.)
+#[test]
+fn attributes_of_another_command_are_none() {
+    let mut w = world();
+    w.start("w");
+    let disguised = command(CommandType::RecordMarker, complete().attributes.unwrap());
+    let refused = w.refused("w", vec![disguised, complete()]);
+    assert_eq!(refused.cause, Cause::BadRecordMarkerAttributes);
+    assert!(refused.message.ends_with("RecordMarkerCommandAttributes is not set."), "{}", refused.message);
+    w.check("w", "1 Started 2 S 3 B 4 F(BAD_RECORD_MARKER_ATTRIBUTES)");
 }
 
 /// Trace 4: the same at attempt 2 writes nothing, and the task ends by its timeout.

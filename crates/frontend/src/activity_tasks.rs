@@ -64,11 +64,14 @@ impl Frontend {
         let response = match delivery.task() {
             Delivered::Activity { task, run, tail } => {
                 let about = About::run(&task.fixed.workflow_id, &task.fixed.run_id);
-                self.activity_task(task, *run, tail, &about).await?
+                self.activity_task(task, *run, tail, &about).await
             }
             Delivered::Workflow { .. } | Delivered::Query(_) => {
-                return Err(Status::internal("a workflow task on an activity task queue"));
+                Err(Status::internal("a workflow task on an activity task queue"))
             }
+        };
+        let Some(response) = long_poll::unless_gone(response)? else {
+            return Ok(Answer { bytes: Bytes::new(), delivery: None });
         };
         Ok(Answer { bytes: encode(&response), delivery: Some(delivery) })
     }

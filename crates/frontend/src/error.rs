@@ -98,6 +98,12 @@ fn refused(rejected: Rejected, about: &About<'_>) -> Status {
             ResourceExhaustedScope::Namespace,
             "workflow operation can not be applied because workflow is closing".to_owned(),
         ),
+        Rejected::UpdateAborted | Rejected::UpdateNotFound { .. } => not_found(rejected.to_string()),
+        Rejected::UpdatesInFlight { .. } => {
+            exhausted(ResourceExhaustedCause::ConcurrentLimit, ResourceExhaustedScope::Namespace, rejected.to_string())
+        }
+        Rejected::UpdateLimit { .. } => Status::failed_precondition(rejected.to_string()),
+        Rejected::NotReady(why) => with_detail(Code::FailedPrecondition, why, &WorkflowNotReadyFailure::default()),
         Rejected::InvalidArgument(text) => invalid(text),
     }
 }

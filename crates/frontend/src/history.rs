@@ -20,7 +20,7 @@ use crate::{
     Frontend, Metadata,
     error::{self, About, invalid},
     long_poll,
-    pages::{self, EVENTS_MAX},
+    pages::{self, BATCHES_MAX},
     token::{PageToken, Token},
     validate,
 };
@@ -65,13 +65,13 @@ impl Frontend {
         let reading = self.reading(&namespace, execution, &next_page_token)?;
         let view = self.look(&reading).await?;
         let before = reading.token.as_ref().map_or(view.run.execution.next_event_id, |token| token.end_event_id);
-        let from = (before - page_size(maximum_page_size)).max(1);
+        let from = (before - events_back(maximum_page_size)).max(1);
         let about = reading.about();
         // A page of large events reads on until it has the newest of its range.
         let mut events = Vec::new();
         let mut next = from;
         while next < before {
-            let page = self.page(view.key, &view.tail, next..before, EVENTS_MAX, &about).await?;
+            let page = self.page(view.key, &view.tail, next..before, BATCHES_MAX, &about).await?;
             events.splice(0..0, pages::reversed(&page.history, before, &about)?);
             next = page.next_event_id;
         }
@@ -123,7 +123,7 @@ impl Frontend {
         &self,
         reading: &Reading,
         view: &RunView,
-        size: i64,
+        size: usize,
         metadata: &Metadata,
     ) -> Result<GetWorkflowExecutionHistoryResponse, Status> {
         let now = view.run.execution.next_event_id;
@@ -145,7 +145,7 @@ impl Frontend {
         &self,
         reading: &Reading,
         view: &RunView,
-        size: i64,
+        size: usize,
     ) -> Result<GetWorkflowExecutionHistoryResponse, Status> {
         let from = reading.token.as_ref().map_or(1, |token| token.next_event_id);
         let end = view.run.execution.next_event_id;
@@ -205,8 +205,14 @@ fn last(view: &RunView) -> i64 {
     view.run.execution.next_event_id - 1
 }
 
-fn page_size(asked: i32) -> i64 {
-    if asked <= 0 { EVENTS_MAX } else { i64::from(asked).min(EVENTS_MAX) }
+/// The batches of a page.
+fn page_size(asked: i32) -> usize {
+    usize::try_from(asked).ok().filter(|asked| *asked > 0).map_or(BATCHES_MAX, |asked| asked.min(BATCHES_MAX))
+}
+
+/// The events of a page that goes backwards.
+fn events_back(asked: i32) -> i64 {
+    i64::try_from(page_size(asked)).unwrap_or(i64::MAX)
 }
 
 fn response(history: History, next_page_token: Bytes) -> GetWorkflowExecutionHistoryResponse {
@@ -222,7 +228,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_page_has_at_most_256_events() {
+    fn a_page_has_at_most_256_batches() {
         assert_eq!([-1, 0, 3, 256, 1000].map(page_size), [256, 256, 3, 256, 256]);
     }
 }

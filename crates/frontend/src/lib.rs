@@ -19,6 +19,7 @@ mod error;
 mod history;
 mod lists;
 mod long_poll;
+mod multi_operation;
 mod namespace_updates;
 mod namespaces;
 mod operator;
@@ -30,6 +31,7 @@ mod server_info;
 mod start;
 mod task_queues;
 mod token;
+mod updates;
 mod validate;
 mod workflow_tasks;
 
@@ -41,7 +43,7 @@ use mainspring_api::v1::enums::NamespaceState;
 use mainspring_engine::limits::Limits;
 use mainspring_history::{Delivery, History, Namespace};
 use mainspring_rt::{Rt, Timestamp};
-use prost::Message;
+use prost::{Message, encoding};
 use tokio::sync::watch;
 use tonic::Status;
 use uuid::Uuid;
@@ -98,6 +100,11 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// The answer's bytes, for a look: a task in it is not sent by that.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
     /// The answer's bytes, to be called when they go out: from here on only timeouts bring back a task in it.
     pub fn into_sent(self) -> Bytes {
         if let Some(delivery) = self.delivery {
@@ -145,6 +152,9 @@ impl Frontend {
             "StartWorkflowExecution" => answer(request, |r| self.start_workflow_execution(r)).await,
             "SignalWithStartWorkflowExecution" => answer(request, |r| self.signal_with_start(r)).await,
             "SignalWorkflowExecution" => answer(request, |r| self.signal_workflow_execution(r)).await,
+            "UpdateWorkflowExecution" => answer(request, |r| self.update_workflow_execution(r)).await,
+            "PollWorkflowExecutionUpdate" => answer(request, |r| self.poll_update(r)).await,
+            "ExecuteMultiOperation" => answer(request, |r| self.execute_multi_operation(r)).await,
             "RequestCancelWorkflowExecution" => answer(request, |r| self.request_cancel(r)).await,
             "TerminateWorkflowExecution" => answer(request, |r| self.terminate_workflow_execution(r)).await,
             "DeleteWorkflowExecution" => answer(request, |r| self.delete_workflow_execution(r)).await,
@@ -261,10 +271,50 @@ where
     Ok(Answer { bytes: encode(&response), delivery: None })
 }
 
+/// Fields of a request, those of its parts not counted: no request has use for more of them than a history may have
+/// events. A command of two bytes takes up a kilobyte once it is decoded, so the size of a request is no bound.
+const FIELDS_MAX: usize = 51_200;
+
 fn decode<Request: Message + Default>(request: Bytes) -> Result<Request, Status> {
+    if has_more_fields(request.clone(), FIELDS_MAX) {
+        return Err(error::invalid(format!("The request has more than {FIELDS_MAX} fields.")));
+    }
     Request::decode(request).map_err(|error| Status::internal(format!("grpc: error unmarshalling request: {error}")))
+}
+
+/// Only lengths are looked at; what cannot be read is left to whoever decodes it.
+fn has_more_fields(mut request: Bytes, max: usize) -> bool {
+    for _ in 0..max {
+        let skipped = encoding::decode_key(&mut request).and_then(|(tag, wire_type)| {
+            encoding::skip_field(wire_type, tag, &mut request, encoding::DecodeContext::default())
+        });
+        if skipped.is_err() {
+            return false;
+        }
+    }
+    !request.is_empty()
 }
 
 fn encode(response: &impl Message) -> Bytes {
     response.encode_to_vec().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use mainspring_api::v1::workflowservice::RespondWorkflowTaskCompletedRequest as Completion;
+
+    use super::*;
+
+    /// Found by fuzzing: a request of a megabyte took up more than half a gigabyte.
+    #[test]
+    fn a_request_of_very_many_fields_is_refused_before_it_is_decoded() {
+        let commands = |count: usize| Bytes::from([0x12, 0].repeat(count));
+        assert_eq!(decode::<Completion>(commands(FIELDS_MAX)).unwrap().commands.len(), FIELDS_MAX);
+        let refused = decode::<Completion>(commands(FIELDS_MAX + 1)).unwrap_err();
+        assert_eq!(refused.code(), tonic::Code::InvalidArgument);
+        assert!(
+            decode::<Completion>(Bytes::from_static(&[0x12, 9]))
+                .is_err_and(|error| error.code() == tonic::Code::Internal)
+        );
+    }
 }

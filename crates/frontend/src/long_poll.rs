@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mainspring_rt::{Rt, Timestamp};
-use tonic::Status;
+use tonic::{Code, Status};
 
 use crate::{Metadata, error::invalid};
 
@@ -39,10 +39,28 @@ pub(crate) fn read_poll_end(rt: &Rt, metadata: &Metadata) -> Timestamp {
     before_deadline(rt, metadata, READ_POLL)
 }
 
+/// When a caller is told how far an update got. One with a shorter deadline is not answered: it takes an answer for a
+/// reason to ask again, and so would wait for ever.
+pub(crate) fn update_end(rt: &Rt) -> Timestamp {
+    rt.now() + READ_POLL
+}
+
 /// When a query that no worker answers is given up.
 pub(crate) fn query_end(rt: &Rt, metadata: &Metadata) -> Timestamp {
     let longest = if metadata.deadline.is_some() { Duration::MAX } else { QUERY };
     before_deadline(rt, metadata, longest)
+}
+
+/// What a poller gets; nothing if the run of its task is gone before the history was read. Workers take NOT_FOUND from a
+/// poll for the end of their namespace.
+///
+/// # Errors
+/// All others.
+pub(crate) fn unless_gone<T>(task: Result<T, Status>) -> Result<Option<T>, Status> {
+    match task {
+        Err(status) if status.code() == Code::NotFound => Ok(None),
+        task => task.map(Some),
+    }
 }
 
 fn before_deadline(rt: &Rt, metadata: &Metadata, longest: Duration) -> Timestamp {
@@ -109,6 +127,13 @@ mod tests {
         assert_eq!(read_poll_end(&rt, &Metadata::default()), NOW + READ_POLL);
         assert_eq!(read_poll_end(&rt, &within(10.0)), NOW + Duration::from_secs(9));
         assert_eq!(read_poll_end(&rt, &within(1.0)), NOW + Duration::from_millis(500));
+    }
+
+    #[test]
+    fn a_task_whose_run_is_gone_is_no_task() {
+        assert_eq!(unless_gone::<()>(Err(Status::not_found("gone"))).unwrap(), None);
+        assert_eq!(unless_gone(Ok(7)).unwrap(), Some(7));
+        assert!(unless_gone::<()>(Err(Status::data_loss("damaged"))).is_err());
     }
 
     #[test]

@@ -124,6 +124,8 @@ impl Frontend {
             // Only what is there: SDKs turn features on by it.
             capabilities: Some(namespace_info::Capabilities {
                 eager_workflow_start: true,
+                sync_update: true,
+                async_update: true,
                 ..namespace_info::Capabilities::default()
             }),
             limits: Some(namespace_info::Limits {

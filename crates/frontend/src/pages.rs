@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use mainspring_api::v1::{History, history::HistoryEvent};
 use mainspring_engine::outcome::Chunk;
-use mainspring_history::RunKey;
+use mainspring_history::{ReadLimits, RunKey};
 use prost::DecodeError;
 use tonic::Status;
 use tracing::error;
@@ -14,8 +14,8 @@ use crate::{
     error::{self, About},
 };
 
-/// Events of a page; its last batch may go beyond. `frontend.historyMaxPageSize`
-pub(crate) const EVENTS_MAX: i64 = 256;
+/// Batches of a page, whatever the number of their events. `frontend.historyMaxPageSize`
+pub(crate) const BATCHES_MAX: usize = 256;
 /// Bytes from which on a page takes no further batch. One batch has 4 MiB at most, and clients take no more.
 const BYTES_MAX: usize = 2 << 20;
 
@@ -27,21 +27,21 @@ pub(crate) struct Page {
 }
 
 impl Frontend {
-    /// The batches that hold the first `events_max` of `events`, or fewer when they are large; at least one.
+    /// The first `batches_max` batches that hold `events`, or fewer when they are large; at least one.
     pub(crate) async fn page(
         &self,
         run: RunKey,
         tail: &[Chunk],
         events: Range<i64>,
-        events_max: i64,
+        batches_max: usize,
         about: &About<'_>,
     ) -> Result<Page, Status> {
         if events.is_empty() {
             return Ok(Page { history: History::default(), next_event_id: events.start });
         }
-        let end = events.end.min(events.start.saturating_add(events_max));
-        let chunks = self.chunks(run, tail, events.start..end, about).await?;
-        let next_event_id = chunks.last().map_or(events.start, |chunk| chunk.next_event_id);
+        let start = events.start;
+        let chunks = self.chunks(run, tail, events, batches_max, about).await?;
+        let next_event_id = chunks.last().map_or(start, |chunk| chunk.next_event_id);
         let history = History::from_chunks(chunks.into_iter().map(|chunk| chunk.bytes).collect());
         Ok(Page { history, next_event_id })
     }
@@ -54,7 +54,7 @@ impl Frontend {
         event_id: i64,
         about: &About<'_>,
     ) -> Result<HistoryEvent, Status> {
-        let chunks = self.chunks(run, tail, event_id..event_id + 1, about).await?;
+        let chunks = self.chunks(run, tail, event_id..event_id + 1, 1, about).await?;
         let history = History::from_chunks(chunks.into_iter().map(|chunk| chunk.bytes).collect());
         // What was read begins with the event asked for.
         match history.events().next() {
@@ -69,10 +69,12 @@ impl Frontend {
         run: RunKey,
         tail: &[Chunk],
         events: Range<i64>,
+        batches_max: usize,
         about: &About<'_>,
     ) -> Result<Vec<Chunk>, Status> {
         let first = events.start;
-        let read = self.shared.history.read(run, tail, events, BYTES_MAX).await;
+        let limits = ReadLimits { batches_max, bytes_max: BYTES_MAX };
+        let read = self.shared.history.read(run, tail, events, limits).await;
         let chunks = read.map_err(|error| error::status(error, about))?;
         match chunks.first() {
             Some(chunk) if chunk.first_event_id == first => Ok(chunks),

@@ -28,7 +28,7 @@ use crate::{
     Frontend, Metadata,
     error::{self, About, invalid},
     long_poll,
-    pages::EVENTS_MAX,
+    pages::BATCHES_MAX,
     token::{PageToken, QueryToken, Token},
     validate,
     workflow_tasks::normal_queue,
@@ -88,7 +88,7 @@ impl Frontend {
         let fixed = &task.fixed;
         let about = About::run(&fixed.workflow_id, &fixed.run_id);
         let events = task.history_from..task.next_event_id;
-        let page = self.page(task.run, &task.tail, events, EVENTS_MAX, &about).await?;
+        let page = self.page(task.run, &task.tail, events, BATCHES_MAX, &about).await?;
         let mut next_page_token = Bytes::new();
         if page.next_event_id < task.next_event_id {
             let (next_event_id, end_event_id) = (page.next_event_id, task.next_event_id);

@@ -35,15 +35,16 @@ impl Frontend {
         let (workflow_id, request_id) = (start.workflow_id.clone(), start.request_id.clone());
         let (started, eager_workflow_task) =
             self.started(&namespace, &workflow_id, Input::Start(Box::new(start))).await?;
-        let reference = start_reference(&started, request_id);
-        Ok(StartWorkflowExecutionResponse {
-            link: Some(link(&namespace.name, &workflow_id, &started.run_id, reference)),
-            run_id: started.run_id,
-            first_execution_run_id: started.first_run_id,
-            started: started.started,
-            status: started.status as i32,
-            eager_workflow_task,
-        })
+        Ok(response(&namespace.name, &workflow_id, started, request_id, eager_workflow_task))
+    }
+
+    /// A start that comes with something else, checked as one by itself.
+    pub(crate) fn checked_start(
+        &self,
+        namespace: &Namespace,
+        request: StartWorkflowExecutionRequest,
+    ) -> Result<Start, Status> {
+        self.start(namespace, request, ConflictPolicy::Fail)
     }
 
     pub(crate) async fn signal_with_start(
@@ -248,6 +249,25 @@ fn on_conflict(options: OnConflictOptions) -> Result<OnConflict, Status> {
     Ok(OnConflict { attach_request_id: options.attach_request_id, attach_links: options.attach_links })
 }
 
+/// The answer to a start.
+pub(crate) fn response(
+    namespace: &str,
+    workflow_id: &str,
+    started: StartedRun,
+    request_id: String,
+    eager_workflow_task: Option<PollWorkflowTaskQueueResponse>,
+) -> StartWorkflowExecutionResponse {
+    let reference = start_reference(&started, request_id);
+    StartWorkflowExecutionResponse {
+        link: Some(link(namespace, workflow_id, &started.run_id, reference)),
+        run_id: started.run_id,
+        first_execution_run_id: started.first_run_id,
+        started: started.started,
+        status: started.status as i32,
+        eager_workflow_task,
+    }
+}
+
 /// What the answer to a start points at: the event that the request wrote.
 fn start_reference(started: &StartedRun, request_id: String) -> link::workflow_event::Reference {
     use link::workflow_event::{EventReference, Reference, RequestIdReference};
@@ -273,7 +293,12 @@ pub(crate) fn signal_link(namespace: &str, workflow_id: &str, run_id: &str, requ
     link(namespace, workflow_id, run_id, reference)
 }
 
-fn link(namespace: &str, workflow_id: &str, run_id: &str, reference: link::workflow_event::Reference) -> Link {
+pub(crate) fn link(
+    namespace: &str,
+    workflow_id: &str,
+    run_id: &str,
+    reference: link::workflow_event::Reference,
+) -> Link {
     let event = link::WorkflowEvent {
         namespace: namespace.to_owned(),
         workflow_id: workflow_id.to_owned(),

@@ -31,9 +31,9 @@ use tonic::Status;
 
 use crate::{
     Answer, Frontend, Metadata, encode,
-    error::{self, About, invalid, not_implemented},
+    error::{self, About, invalid},
     long_poll,
-    pages::EVENTS_MAX,
+    pages::BATCHES_MAX,
     queries, search_attributes,
     start::unexpected,
     token::{PageToken, TaskToken, Token},
@@ -65,10 +65,13 @@ impl Frontend {
         };
         let response = match delivery.task() {
             Delivered::Workflow { task, run, tail, queries } => {
-                self.workflow_task(task, *run, tail, queries.clone()).await?
+                self.workflow_task(task, *run, tail, queries.clone()).await
             }
-            Delivered::Query(task) => self.query_task(&namespace, task).await?,
-            Delivered::Activity { .. } => return Err(Status::internal("an activity task on a workflow task queue")),
+            Delivered::Query(task) => self.query_task(&namespace, task).await,
+            Delivered::Activity { .. } => Err(Status::internal("an activity task on a workflow task queue")),
+        };
+        let Some(response) = long_poll::unless_gone(response)? else {
+            return Ok(Answer { bytes: Bytes::new(), delivery: None });
         };
         Ok(Answer { bytes: encode(&response), delivery: Some(delivery) })
     }
@@ -83,7 +86,7 @@ impl Frontend {
     ) -> Result<PollWorkflowTaskQueueResponse, Status> {
         let fixed = &task.fixed;
         let about = About::run(&fixed.workflow_id, &fixed.run_id);
-        let mut page = self.page(run, tail, task.history_from..task.next_event_id, EVENTS_MAX, &about).await?;
+        let mut page = self.page(run, tail, task.history_from..task.next_event_id, BATCHES_MAX, &about).await?;
         let mut next_page_token = Bytes::new();
         if page.next_event_id < task.next_event_id {
             let (next_event_id, end_event_id) = (page.next_event_id, task.next_event_id);
@@ -113,6 +116,7 @@ impl Frontend {
             workflow_execution_task_queue: Some(normal_queue(&fixed.task_queue)),
             scheduled_time: Some(timestamp(task.scheduled_at)),
             started_time: Some(timestamp(task.started_at)),
+            messages: task.messages.clone(),
             queries,
             ..PollWorkflowTaskQueueResponse::default()
         })
@@ -123,9 +127,6 @@ impl Frontend {
         mut request: RespondWorkflowTaskCompletedRequest,
     ) -> Result<RespondWorkflowTaskCompletedResponse, Status> {
         let (token, namespace) = self.task_token(&request.task_token, &request.namespace)?;
-        if !request.messages.is_empty() {
-            return Err(not_implemented("a workflow update"));
-        }
         if request.intermediate_page || request.page_number != 0 {
             return Err(Status::failed_precondition("paginated workflow task completion is not enabled"));
         }
@@ -149,6 +150,10 @@ impl Frontend {
             token: workflow_task_token(token),
             namespaces: self.namespaces_named_by(&request.commands),
             commands: request.commands,
+            messages: request.messages,
+            discards_events: request
+                .capabilities
+                .is_some_and(|capabilities| capabilities.discard_speculative_workflow_task_with_events),
             identity: request.identity,
             sticky: request.sticky_attributes.and_then(sticky),
             return_new_task: request.return_new_workflow_task,
@@ -179,7 +184,8 @@ impl Frontend {
         for activity in &completed.activities {
             activity_tasks.push(self.activity_task(activity, run, tail, about).await?);
         }
-        Ok(RespondWorkflowTaskCompletedResponse { workflow_task, activity_tasks, reset_history_event_id: 0 })
+        let reset_history_event_id = completed.reset_history_event_id;
+        Ok(RespondWorkflowTaskCompletedResponse { workflow_task, activity_tasks, reset_history_event_id })
     }
 
     /// The ids of the namespaces that commands name; those that do not exist are left out.

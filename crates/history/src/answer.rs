@@ -7,7 +7,7 @@ use mainspring_api::{
     v1::{common::Payloads, enums::WorkflowExecutionStatus, failure::Failure, query::WorkflowQuery},
 };
 use mainspring_engine::{
-    outcome::{Chunk, Rejected, Reply, StartedActivity, StartedWorkflowTask},
+    outcome::{Chunk, Rejected, Reply, StartedActivity, StartedRun, StartedWorkflowTask},
     state::{Fixed, Run, RunNumber},
 };
 
@@ -72,6 +72,38 @@ pub struct QueryTask {
     /// Stored history ends before this event.
     pub next_event_id: i64,
     pub tail: Vec<Chunk>,
+}
+
+/// How far an update is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum UpdateStage {
+    /// Known to the server, in memory only.
+    Admitted,
+    Accepted,
+    Completed,
+}
+
+/// An update as it stands, durable but for one that is only admitted.
+#[derive(Clone, Debug)]
+pub struct UpdateView {
+    pub run: RunKey,
+    pub run_id: String,
+    pub stage: UpdateStage,
+    /// Of one that is completed.
+    pub outcome: Option<UpdateOutcome>,
+    /// What a start that came with the update was answered.
+    pub started: Option<StartedRun>,
+    /// The run's newest batches of history, as far as they are in memory.
+    pub tail: Vec<Chunk>,
+}
+
+/// Where the outcome of an update is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum UpdateOutcome {
+    /// In this event of the run's history.
+    Event(i64),
+    /// Nowhere else: the update was rejected, or its run closed before it was done.
+    Failure(Box<Failure>),
 }
 
 /// What came of a query.

@@ -53,6 +53,10 @@ impl Delivery {
 impl Drop for Delivery {
     fn drop(&mut self) {
         let Some(delivered) = self.delivered.take() else { return };
+        #[cfg(planted)]
+        if mainspring_rt::planted::is(10) && matches!(delivered, Delivered::Activity { .. }) {
+            return;
+        }
         let run = delivered.run();
         let event = match delivered {
             Delivered::Workflow { task, .. } => undelivered(task.task),

@@ -1,7 +1,7 @@
 //! The visibility index of a node: fed in batches behind the commits, asked by lists and counts.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     pin::pin,
     sync::{
         Arc, Mutex, PoisonError,
@@ -23,8 +23,6 @@ use crate::{
     shard::Event,
 };
 
-/// Changes that wait for the index; more are left to be read again later.
-const WAITING_MAX: usize = 20_000;
 /// Changes of one batch.
 const BATCH_MAX: usize = 2_000;
 /// Time between batches: what changes twice in it is written once.
@@ -48,10 +46,11 @@ pub(crate) struct Entry {
 pub(crate) struct Indexer {
     entries: mpsc::UnboundedSender<Entry>,
     waiting: Arc<AtomicUsize>,
+    waiting_max: usize,
     readers: Vec<Arc<Mutex<Reader>>>,
     next_reader: AtomicUsize,
     /// Shards whose runs are not all in it.
-    unfilled: AtomicUsize,
+    unfilled: Mutex<BTreeSet<u16>>,
     lost: AtomicBool,
 }
 
@@ -64,7 +63,7 @@ pub(crate) struct Feed {
 impl Indexer {
     /// # Errors
     /// When the index cannot be read.
-    pub(crate) fn new(index: Index) -> Result<(Indexer, Feed), Error> {
+    pub(crate) fn new(index: Index, shards: u16, waiting_max: usize) -> Result<(Indexer, Feed), Error> {
         let (entries, receiver) = mpsc::unbounded_channel();
         let mut readers = Vec::new();
         for _ in 0..READERS {
@@ -75,9 +74,10 @@ impl Indexer {
         let indexer = Indexer {
             entries,
             waiting: Arc::default(),
+            waiting_max,
             readers,
             next_reader: AtomicUsize::new(0),
-            unfilled: AtomicUsize::new(usize::from(SHARDS)),
+            unfilled: Mutex::new((0..shards).collect()),
             lost: AtomicBool::new(lost),
         };
         Ok((indexer, Feed { index, entries: receiver }))
@@ -90,16 +90,17 @@ impl Indexer {
 
     /// Queues a change. False when too many wait.
     pub(crate) fn tell(&self, entry: Entry) -> bool {
-        if self.waiting.load(Ordering::Relaxed) >= WAITING_MAX {
+        if self.waiting.load(Ordering::Relaxed) >= self.waiting_max {
             return false;
         }
         self.waiting.fetch_add(1, Ordering::Relaxed);
         self.entries.send(entry).is_ok()
     }
 
-    /// One shard's runs are all in it.
-    pub(crate) fn refilled(&self) {
-        if self.unfilled.fetch_sub(1, Ordering::Relaxed) == 1 {
+    /// One shard's runs are all in it. A shard that is reloaded meanwhile says so once more.
+    pub(crate) fn refilled(&self, shard: u16) {
+        let mut unfilled = self.unfilled.lock().unwrap_or_else(PoisonError::into_inner);
+        if unfilled.remove(&shard) && unfilled.is_empty() {
             self.lost.store(false, Ordering::Relaxed);
             let filled = Change::Position { name: FILLED.to_owned(), value: 1 };
             // Nobody has to hear that it is written: at worst the index is filled once more.
@@ -219,6 +220,17 @@ fn coalesce(entries: Vec<Entry>) -> (Vec<Change>, Told) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Goal: a shard that was reloaded and filled the index twice does not stand for one that has not filled it yet.
+    #[test]
+    fn the_index_is_whole_once_every_shard_has_filled_it() {
+        let (indexer, _feed) = Indexer::new(Index::memory().unwrap(), 2, 10).unwrap();
+        indexer.refilled(0);
+        indexer.refilled(0);
+        assert!(indexer.is_lost());
+        indexer.refilled(1);
+        assert!(!indexer.is_lost());
+    }
 
     #[test]
     fn of_several_changes_of_a_run_the_last_is_written_and_all_are_told() {

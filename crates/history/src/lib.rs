@@ -24,17 +24,20 @@ use mainspring_engine::{
     limits::Limits,
     outcome::Chunk,
 };
-use mainspring_matching::Matching;
+use mainspring_matching::{Limits as MatchingLimits, Matching};
 use mainspring_rt::Rt;
-use mainspring_store::{Error as StoreError, Store};
+use mainspring_store::{Error as StoreError, SHARDS, Store};
 use mainspring_visibility::{Count, Error as IndexError, Filter, Index, Page};
 use tokio::sync::watch;
 
-pub use answer::{Answer, Delivered, Error, QueryReply, QueryTask, RunKey, RunView};
+pub use answer::{
+    Answer, Delivered, Error, QueryReply, QueryTask, RunKey, RunView, UpdateOutcome, UpdateStage, UpdateView,
+};
 pub use budget::Budget;
 pub use delivery::{Delivery, Line, PollTask};
+pub use events::ReadLimits;
 pub use namespaces::{ChangeError, Namespace, Namespaces, RegisterError};
-pub use shard::{Answered, Ask, Waiting};
+pub use shard::{Answered, Ask, Await, Waiting};
 
 use node::{Lane, Node};
 
@@ -47,6 +50,26 @@ pub struct Config {
     pub limits: Limits,
     /// Bytes of executions kept in memory, about.
     pub cache_bytes_max: usize,
+    pub tuning: Tuning,
+}
+
+/// Sizes that only tests and the simulator change.
+#[derive(Clone, Debug)]
+pub struct Tuning {
+    /// Shards of the node: a constant of the data format wherever data is kept.
+    pub shards: u16,
+    /// Calls that wait in one shard; more are refused.
+    pub mailbox_max: usize,
+    /// Changes that wait for the visibility index; more are left to be read again later.
+    pub index_waiting_max: usize,
+    /// Those of the task queues.
+    pub matching: MatchingLimits,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Tuning { shards: SHARDS, mailbox_max: 4_096, index_waiting_max: 20_000, matching: MatchingLimits::default() }
+    }
 }
 
 /// All shards of a node. Cheap to clone.
@@ -114,6 +137,15 @@ impl History {
         self.node.query(namespace, workflow_id, ask).await
     }
 
+    /// Brings an update to a workflow's code, or waits for one that is there, until it gets where it is wanted or the
+    /// deadline comes.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn update(&self, namespace: NamespaceId, workflow_id: &str, wanted: Await) -> Result<UpdateView, Error> {
+        self.node.update(namespace, workflow_id, wanted).await
+    }
+
     /// A worker's answer to [`Delivered::Query`]; `shard` and `id` are that task's.
     pub fn answer_query(&self, shard: u16, id: u64, reply: QueryReply) {
         self.node.post(shard, shard::Event::QueryAnswered(id, reply));
@@ -137,8 +169,8 @@ impl History {
         self.node.look(view.namespace, &fixed.workflow_id, &fixed.run_id, Some(known)).await
     }
 
-    /// Batches that hold the events `events`, in order, the first cut to begin with `events.start`; up to about
-    /// `bytes_max` bytes, but one at least. `tail` is what the caller has of the newest batches.
+    /// Batches that hold the events `events`, in order, the first and the last cut to them; as many as the limits allow,
+    /// but one at least. `tail` is what the caller has of the newest batches.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -147,9 +179,9 @@ impl History {
         run: RunKey,
         tail: &[Chunk],
         events: Range<i64>,
-        bytes_max: usize,
+        limits: ReadLimits,
     ) -> Result<Vec<Chunk>, Error> {
-        events::read(&self.node, run, tail, events, bytes_max).await
+        events::read(&self.node, run, tail, events, limits).await
     }
 
     /// A page of the runs that a filter finds. The index is a moment behind the commits.
@@ -180,6 +212,16 @@ impl History {
     /// [`Error::Busy`] when too many wait already.
     pub async fn poll(&self, poll: PollTask) -> Result<Option<Delivery>, Error> {
         delivery::poll(&self.node, poll).await
+    }
+
+    /// Bytes of executions in memory, by estimate.
+    pub fn cache_bytes(&self) -> usize {
+        self.node.budget.used()
+    }
+
+    /// Has every shard forget what need not be in memory, for tests and the simulator.
+    pub fn evict_all(&self) {
+        self.node.evict_all();
     }
 
     /// Sends the pollers home, refuses what comes, and waits until all that was taken is durable.

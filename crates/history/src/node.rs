@@ -17,23 +17,21 @@ use mainspring_engine::{
     input::{EffectAnswered, Input},
     state::RunNumber,
 };
-use mainspring_matching::{Directive, Limits as MatchingLimits, Matching, QueueName, Scan as QueueScan, Task};
+use mainspring_matching::{Directive, Matching, QueueName, Scan as QueueScan, Task};
 use mainspring_rt::{BoxFuture, Rt, Timestamp};
-use mainspring_store::{Error as StoreError, SHARDS, Scan, ShardId, Store, Table, keys, record::TaskRow};
+use mainspring_store::{Error as StoreError, Scan, ShardId, Store, Table, keys, record::TaskRow};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
-    Config,
-    answer::{Answer, Error, QueryReply, RunView},
+    Config, Tuning,
+    answer::{Answer, Error, QueryReply, RunView, UpdateView},
     budget::Budget,
     delivery::{Delivery, Line},
     indexer::{self, Entry, Indexer},
     namespaces::Namespaces,
-    shard::{Action, Answered, Ask, ChainKey, Event, Settings, Shard, Target, Work, World},
+    shard::{Action, Answered, Ask, Await, ChainKey, Event, Settings, Shard, Target, Work, World},
 };
 
-/// Calls that wait in one shard; more are refused.
-const MAILBOX_MAX: usize = 4_096;
 /// Events that one batch takes.
 const DRAIN_MAX: usize = 256;
 /// How often matching is told of the time, at most and at least.
@@ -62,6 +60,8 @@ pub(crate) struct Node {
     pub(crate) namespaces: Arc<Namespaces>,
     pub(crate) indexer: Arc<Indexer>,
     pub(crate) failed: watch::Sender<Option<String>>,
+    pub(crate) budget: Budget,
+    mailbox_max: usize,
     mailboxes: Vec<Mailbox>,
     stopping: AtomicBool,
     /// Shards that still run.
@@ -76,30 +76,37 @@ struct Mailbox {
 #[expect(clippy::large_enum_variant, reason = "the small one comes once in a shard's life")]
 enum Mail {
     Event(NodeEvent),
+    /// Forget what need not be in memory.
+    Evict,
     Stop,
 }
 
 impl Node {
     pub(crate) async fn open(config: Config) -> Result<Arc<Node>, StoreError> {
         let namespaces = Arc::new(Namespaces::open(config.store.clone()).await?);
-        let (indexer, fed) = Indexer::new(config.index).map_err(|error| StoreError::Unknown(error.to_string()))?;
+        let Tuning { shards, mailbox_max, index_waiting_max, matching } = config.tuning;
+        let indexer = Indexer::new(config.index, shards, index_waiting_max);
+        let (indexer, fed) = indexer.map_err(|error| StoreError::Unknown(error.to_string()))?;
         let indexer = Arc::new(indexer);
-        let (mailboxes, receivers): (Vec<_>, Vec<_>) = (0..SHARDS)
+        let (mailboxes, receivers): (Vec<_>, Vec<_>) = (0..shards)
             .map(|_| {
                 let (events, receiver) = mpsc::unbounded_channel();
                 (Mailbox { events, waiting: Arc::default() }, receiver)
             })
             .unzip();
+        let budget = Budget::new(config.cache_bytes_max);
         let node = Arc::new(Node {
             rt: config.rt.clone(),
             store: config.store,
-            matching: Matching::new(MatchingLimits::default()),
+            matching: Matching::new(matching),
             namespaces: namespaces.clone(),
             indexer: indexer.clone(),
             failed: watch::Sender::new(None),
+            budget: budget.clone(),
+            mailbox_max,
             mailboxes,
             stopping: AtomicBool::new(false),
-            running: watch::Sender::new(usize::from(SHARDS)),
+            running: watch::Sender::new(usize::from(shards)),
         });
         let retention = move |id| namespaces.by_id(id).map_or(Duration::ZERO, |namespace| namespace.retention);
         let settings = Arc::new(Settings {
@@ -107,9 +114,9 @@ impl Node {
             limits: config.limits,
             retention: Arc::new(retention),
             refill_index: Arc::new(move || indexer.is_lost()),
-            budget: Budget::new(config.cache_bytes_max),
+            budget,
         });
-        for (id, receiver) in (0..SHARDS).zip(receivers) {
+        for (id, receiver) in (0..shards).zip(receivers) {
             let shard = Shard::new(ShardId(id), settings.clone(), config.rt.random_u64());
             config.rt.spawn(run_shard(node.clone(), ShardId(id), shard, receiver));
             node.post(id, Event::Open);
@@ -156,6 +163,19 @@ impl Node {
         }
     }
 
+    pub(crate) async fn update(
+        &self,
+        namespace: NamespaceId,
+        workflow_id: &str,
+        wanted: Await,
+    ) -> Result<UpdateView, Error> {
+        let work = |answer| Work::Update { wanted: Box::new(wanted), answer };
+        match self.ask(namespace, workflow_id, Lane::External, work).await? {
+            Answered::Update(view) => Ok(*view),
+            _ => Err(mixed_up()),
+        }
+    }
+
     /// A run as it stands, or once it has events from `after` on.
     pub(crate) async fn look(
         &self,
@@ -182,9 +202,10 @@ impl Node {
         lane: Lane,
         work: impl FnOnce(Reply) -> Work<Reply, Poller>,
     ) -> Result<Answered, Error> {
-        let shard = shard_of(namespace, workflow_id, SHARDS);
+        let shards = u16::try_from(self.mailboxes.len()).unwrap_or(u16::MAX);
+        let shard = shard_of(namespace, workflow_id, shards);
         let mailbox = &self.mailboxes[usize::from(shard)];
-        let _place = Place::take(mailbox, lane)?;
+        let _place = Place::take(mailbox, lane, self.mailbox_max)?;
         if self.stopping.load(Ordering::Relaxed) {
             return Err(stopping());
         }
@@ -247,11 +268,17 @@ impl Node {
                     self.post(shard.0, Event::NotIndexed(vec![(run, version)]));
                 }
             }
-            Action::Refilled => self.indexer.refilled(),
+            Action::Refilled => self.indexer.refilled(shard.0),
             Action::Fatal(error) => {
                 tracing::error!(%error, "the storage failed: the server has to stop");
                 self.failed.send_replace(Some(error.to_string()));
             }
+        }
+    }
+
+    pub(crate) fn evict_all(&self) {
+        for mailbox in &self.mailboxes {
+            let _ = mailbox.events.send(Mail::Evict);
         }
     }
 
@@ -271,10 +298,10 @@ impl Node {
 struct Place(Arc<AtomicUsize>);
 
 impl Place {
-    fn take(mailbox: &Mailbox, lane: Lane) -> Result<Place, Error> {
+    fn take(mailbox: &Mailbox, lane: Lane, most: usize) -> Result<Place, Error> {
         let waiting = mailbox.waiting.fetch_add(1, Ordering::Relaxed);
         let place = Place(mailbox.waiting.clone());
-        if waiting >= MAILBOX_MAX && lane == Lane::External {
+        if waiting >= most && lane == Lane::External {
             return Err(Error::Busy("too many calls wait for this part of the namespace"));
         }
         Ok(place)
@@ -314,6 +341,7 @@ async fn run_shard(
         for mail in mails.drain(..) {
             match mail {
                 Mail::Event(event) => shard.handle(event, &world),
+                Mail::Evict => shard.evict_all(),
                 Mail::Stop => stop = true,
             }
         }

@@ -20,9 +20,9 @@ use mainspring_api::{
 use mainspring_engine::{
     Limits,
     input::{ActivityInput, ActivityTarget, CompleteWorkflowTask, Input, Start, WorkflowTaskToken},
-    outcome::{Reply, StartedActivity, StartedWorkflowTask},
+    outcome::{Rejected, Reply, StartedActivity, StartedWorkflowTask},
 };
-use mainspring_history::{Config, Delivered, Delivery, History, Namespace, PollTask};
+use mainspring_history::{Config, Delivered, Delivery, Error, History, Namespace, PollTask, ReadLimits, Tuning};
 use mainspring_matching::{QueueName, Version};
 use mainspring_rt::{Rt, Timestamp};
 use mainspring_store::{Store, memory::MemoryStore};
@@ -45,6 +45,7 @@ async fn node() -> Node {
         index: Index::memory().unwrap(),
         limits: Limits::default(),
         cache_bytes_max: 64 << 20,
+        tuning: Tuning::default(),
     };
     let history = History::open(config).await.unwrap();
     let namespace = Namespace {
@@ -178,7 +179,8 @@ async fn a_workflow_with_one_activity_takes_four_commits() {
     let view = node.history.look(NAMESPACE, "w", "").await.unwrap();
     assert_eq!(view.run.status(), WorkflowExecutionStatus::Completed);
     let next = view.run.execution.next_event_id;
-    let chunks = node.history.read(view.key, &[], 1..next, usize::MAX).await.unwrap();
+    let all = ReadLimits { batches_max: usize::MAX, bytes_max: usize::MAX };
+    let chunks = node.history.read(view.key, &[], 1..next, all).await.unwrap();
     let events = Events::from_chunks(chunks.into_iter().map(|chunk| chunk.bytes).collect()).decode_events().unwrap();
     let ids: Vec<i64> = events.iter().map(|event| event.event_id).collect();
     assert_eq!(ids, (1..next).collect::<Vec<_>>());
@@ -200,6 +202,27 @@ async fn an_undelivered_task_goes_to_the_next_poller() {
     assert_eq!(workflow_task(&task).started_event_id, token);
     node.complete("w", &workflow_task(&task), vec![complete_workflow()]).await;
     task.sent();
+    node.history.close().await;
+}
+
+/// Goal: a reader who looked just before a run was deleted hears that it is gone, not that its history is damaged.
+#[tokio::test]
+async fn a_run_that_goes_while_it_is_read_is_not_found() {
+    let node = node().await;
+    node.start("w").await;
+    let view = node.history.look(NAMESPACE, "w", "").await.unwrap();
+    node.history.call(NAMESPACE, "w", Input::Delete { run_id: String::new() }).await.unwrap();
+    let end = loop {
+        match node
+            .history
+            .read(view.key, &[], 1..2, ReadLimits { batches_max: usize::MAX, bytes_max: usize::MAX })
+            .await
+        {
+            Ok(chunks) if !chunks.is_empty() => tokio::task::yield_now().await,
+            end => break end,
+        }
+    };
+    assert_eq!(end, Err(Error::Rejected(Rejected::NotFound)));
     node.history.close().await;
 }
 

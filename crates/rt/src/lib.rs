@@ -5,6 +5,9 @@
 
 #![expect(clippy::disallowed_methods, reason = "this crate is the one place that may")]
 
+#[cfg(planted)]
+pub mod planted;
+
 use std::{
     fmt,
     future::Future,

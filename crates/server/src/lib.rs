@@ -22,7 +22,7 @@ use mainspring_api::{
     v1::enums::{IndexedValueType, NamespaceState},
 };
 use mainspring_frontend::Frontend;
-use mainspring_history::{ChangeError, History, Namespace, RegisterError};
+use mainspring_history::{ChangeError, History, Namespace, RegisterError, Tuning};
 use mainspring_rt::Rt;
 use mainspring_store::sqlite::OpenError;
 use mainspring_visibility::OpenError as IndexOpenError;
@@ -115,6 +115,7 @@ impl Server {
             index,
             limits: limits.clone(),
             cache_bytes_max: CACHE_BYTES_MAX,
+            tuning: Tuning::default(),
         })
         .await
         .map_err(StartError::Read)?;

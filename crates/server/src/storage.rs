@@ -8,6 +8,7 @@ use mainspring_store::{
     sqlite::{OpenError, Options, SqliteStore},
 };
 use mainspring_visibility::{Index, OpenError as IndexOpenError};
+use tracing::warn;
 
 use crate::{Config, Storage};
 
@@ -31,7 +32,8 @@ pub(crate) async fn open(config: &Config) -> Result<OpenStore, OpenError> {
     Ok(OpenStore::Sqlite(Arc::new(store)))
 }
 
-/// Opens the visibility index that belongs to the store: a file beside it, or memory.
+/// Opens the visibility index that belongs to the store: a file beside it, or memory. A damaged one is made anew: history
+/// fills it from all runs.
 pub(crate) async fn open_index(config: &Config) -> Result<Index, IndexOpenError> {
     let path = match &config.storage {
         Storage::Memory => return Index::memory(),
@@ -39,7 +41,14 @@ pub(crate) async fn open_index(config: &Config) -> Result<Index, IndexOpenError>
     };
     let mut name = path.clone().into_os_string();
     name.push(".visibility");
-    let opening = tokio::task::spawn_blocking(|| Index::open(std::path::PathBuf::from(name)));
+    let path = std::path::PathBuf::from(name);
+    let opening = tokio::task::spawn_blocking(move || {
+        let (index, is_new) = Index::open_or_make_anew(&path)?;
+        if is_new {
+            warn!(path = %path.display(), "the visibility index was damaged; it is built anew, lists are complete soon");
+        }
+        Ok(index)
+    });
     opening.await.expect("opening an index does not panic")
 }
 

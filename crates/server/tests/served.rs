@@ -211,7 +211,7 @@ async fn what_is_not_there_is_unimplemented() {
     let client = Client::of(&server).await;
     for (path, text) in [
         (
-            "/temporal.api.workflowservice.v1.WorkflowService/UpdateWorkflowExecution",
+            "/temporal.api.workflowservice.v1.WorkflowService/ResetWorkflowExecution",
             "not implemented by this server yet",
         ),
         (

@@ -2,151 +2,149 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mainspring_engine::{
-    Reply, invariants,
-    state::{ItemKey, RunNumber},
+use mainspring_api::v1::workflowservice::{
+    PollActivityTaskQueueResponse, PollWorkflowTaskQueueResponse, RespondWorkflowTaskCompletedResponse,
 };
-use mainspring_history::{Answered, Delivered, RunKey, shard::ChainKey};
+use mainspring_engine::{
+    effect::Effect,
+    invariants,
+    state::{ItemKey, Run, RunNumber},
+};
 use mainspring_rt::Timestamp;
-use mainspring_store::{ShardId, Table, keys, record::TaskRow};
+use mainspring_store::{
+    ShardId, Table, keys,
+    record::{self, TaskRow},
+};
+use prost::Message;
 
 use crate::{
-    sim::Sim,
-    stored::{self, StoredRun},
-    world::{NAMESPACES, namespace_id, shard_id, task_of},
+    stored::{self, StoredRun, number_of},
+    world::Sim,
 };
 
-/// What a good answer to a call says, and what must therefore be durable.
-#[derive(Clone, Debug)]
-pub(crate) enum Expect {
-    Nothing,
-    Started,
-    Signalled { key: ChainKey, request_id: String },
-    View { run_id: String },
-    TaskEnded { run: RunKey, started_event_id: i64 },
-    ActivityEnded { run: RunKey, scheduled_event_id: i64 },
-}
-
 impl Sim {
-    /// A good answer leaves: what it says must be in the store.
-    pub(crate) fn check_answer(&mut self, expect: &Expect, answered: &Answered) {
-        let result = match (expect, answered) {
-            (_, Answered::View(view)) => self.check_view(expect, view),
-            (_, Answered::Query(_)) => Ok(()),
-            (_, Answered::Reply(answer)) => {
-                if let Reply::Started(started) = &answer.reply {
-                    self.check_started(answer.run.shard, &started.run_id)
-                } else {
-                    self.check_done(expect)
-                }
-            }
-        };
-        self.check(result);
+    /// A signal was acknowledged: some run has taken it.
+    pub(crate) fn check_signal_stored(&self, request_id: &str) -> Result<(), String> {
+        let item = ItemKey::SignalRequest(request_id.to_owned());
+        let stored = self.shards().map(ShardId).any(|id| {
+            stored::rows(&self.store, Table::State, keys::kind(id, b'X')).into_iter().any(|(row, _)| {
+                let number = RunNumber(number_of(&row));
+                self.store.get_now(Table::State, &keys::item(id, number, &item)).is_some()
+            })
+        });
+        let archived = || self.archive().values().any(|stored| stored.run.signal_requests.contains(request_id));
+        if stored || archived() { Ok(()) } else { Err(format!("{request_id} is acknowledged and not stored")) }
     }
 
-    fn check_view(&self, expect: &Expect, view: &mainspring_history::RunView) -> Result<(), String> {
-        let number = view.run.number.0;
-        if let Expect::View { run_id } = expect
-            && !run_id.is_empty()
-            && view.run.fixed.run_id != *run_id
-        {
-            return Err(format!("asked for run {run_id}, shown {}", view.run.fixed.run_id));
+    /// A run was shown with so many events.
+    pub(crate) fn check_shown(&self, run_id: &str, events: i64) -> Result<(), String> {
+        let stored = (0..crate::world::NAMESPACES.len()).find_map(|namespace| self.find_run(namespace, run_id));
+        match stored {
+            Some((shard, number)) => match stored::load_run(&self.store, shard, number)? {
+                Some(run) if run.execution.next_event_id <= events => {
+                    Err(format!("run {run_id} is shown further than it is durable"))
+                }
+                _ => Ok(()),
+            },
+            None if self.was_archived(run_id) => Ok(()),
+            None => Err(format!("run {run_id} is shown and not stored")),
         }
-        let Some(stored) = stored::load(&self.store, view.key.shard, number)? else {
-            return self.was_kept(view.key.shard, number, "a run is shown that is not stored");
-        };
-        if stored.run.execution.state_transitions < view.run.execution.state_transitions {
-            return Err(format!("run {number} is shown further than it is durable"));
+    }
+
+    /// The end of a workflow task was acknowledged.
+    pub(crate) fn check_task_ended(&self, namespace: usize, run_id: &str, started: i64) -> Result<(), String> {
+        match self.stored_run(namespace, run_id)? {
+            Some(run) if run.execution.next_event_id <= started + 1 => {
+                Err(format!("the end of task {started} of run {run_id} is acknowledged and not stored"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The end of an activity was acknowledged.
+    pub(crate) fn check_activity_ended(&self, namespace: usize, run_id: &str, activity: &str) -> Result<(), String> {
+        match self.stored_run(namespace, run_id)? {
+            Some(run) if run.activities.values().any(|open| open.activity_id == activity) => {
+                Err(format!("the end of activity {activity} of run {run_id} is acknowledged and not stored"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A workflow task leaves for its poller: its start must be stored.
+    pub(crate) fn check_workflow_task_stored(
+        &self,
+        namespace: usize,
+        task: &PollWorkflowTaskQueueResponse,
+    ) -> Result<(), String> {
+        let run_id = task.workflow_execution.clone().unwrap_or_default().run_id;
+        let Some(run) = self.stored_run(namespace, &run_id)? else { return Ok(()) };
+        if task.query.is_some() {
+            return Ok(());
+        }
+        let waiting = run.execution.task.as_ref().is_some_and(|pending| {
+            pending.scheduled_event_id < task.started_event_id
+                && pending.attempt == task.attempt
+                && !pending.is_started()
+        });
+        let behind = task.attempt <= 1 && run.execution.next_event_id <= task.started_event_id;
+        if waiting || behind {
+            return Err(format!(
+                "task {} of run {run_id} is delivered before its start is durable",
+                task.started_event_id
+            ));
         }
         Ok(())
     }
 
-    fn check_started(&self, shard: u16, run_id: &str) -> Result<(), String> {
-        let id = uuid::Uuid::parse_str(run_id).map_err(|_| format!("{run_id} is no run id"))?;
-        let known = (0..NAMESPACES.len()).any(|namespace| {
-            let key = keys::run_id(ShardId(shard), namespace_id(namespace), mainspring_api::ids::RunId(id));
-            self.store.get_now(Table::State, &key).is_some()
-        });
-        let archived = self.archive.values().any(|stored| stored.run.fixed.run_id == run_id);
-        if known || archived { Ok(()) } else { Err(format!("run {run_id} is acknowledged and not stored")) }
-    }
-
-    fn check_done(&self, expect: &Expect) -> Result<(), String> {
-        match expect {
-            Expect::Signalled { key, request_id } => {
-                let shard = mainspring_api::ids::shard_of(key.namespace, &key.workflow_id, self.plan.shards);
-                let item = ItemKey::SignalRequest(request_id.clone());
-                let id = ShardId(shard);
-                let stored =
-                    stored::rows(&self.store, Table::State, keys::kind(id, b'X')).into_iter().any(|(row, _)| {
-                        let number = RunNumber(number_of(&row));
-                        self.store.get_now(Table::State, &keys::item(id, number, &item)).is_some()
-                    });
-                let archived = self.archive.values().any(|stored| stored.run.signal_requests.contains(request_id));
-                if stored || archived { Ok(()) } else { Err(format!("{request_id} is acknowledged and not stored")) }
-            }
-            Expect::TaskEnded { run, started_event_id } => match stored::load(&self.store, run.shard, run.run.0)? {
-                Some(stored) if stored.run.execution.next_event_id <= started_event_id + 1 => {
-                    Err(format!("the end of task {started_event_id} is acknowledged and not stored"))
-                }
-                Some(_) => Ok(()),
-                None => self.was_kept(run.shard, run.run.0, "a task's end is acknowledged and its run not stored"),
-            },
-            Expect::ActivityEnded { run, scheduled_event_id } => {
-                match stored::load(&self.store, run.shard, run.run.0)? {
-                    Some(stored) if stored.run.activities.contains_key(scheduled_event_id) => {
-                        Err(format!("the end of activity {scheduled_event_id} is acknowledged and not stored"))
-                    }
-                    Some(_) => Ok(()),
-                    None => self.was_kept(run.shard, run.run.0, "an activity's end is acknowledged without its run"),
-                }
-            }
-            Expect::Nothing | Expect::Started | Expect::View { .. } => Ok(()),
+    /// An activity leaves for its poller: its start must be stored.
+    pub(crate) fn check_activity_task_stored(
+        &self,
+        namespace: usize,
+        task: &PollActivityTaskQueueResponse,
+    ) -> Result<(), String> {
+        let run_id = task.workflow_execution.clone().unwrap_or_default().run_id;
+        let Some(run) = self.stored_run(namespace, &run_id)? else { return Ok(()) };
+        let open = run.activities.values().find(|open| open.activity_id == task.activity_id);
+        if open.is_some_and(|open| open.attempt < task.attempt || (open.attempt == task.attempt && !open.is_started()))
+        {
+            let id = &task.activity_id;
+            return Err(format!("activity {id} of run {run_id} is delivered before its start is durable"));
         }
+        Ok(())
     }
 
-    fn was_kept(&self, shard: u16, number: u64, why: &str) -> Result<(), String> {
-        if self.archive.contains_key(&(shard, number)) { Ok(()) } else { Err(format!("{why}: {number}")) }
-    }
-
-    /// A task leaves for its poller: its start must be in the store.
-    pub(crate) fn check_delivered(&mut self, delivered: &Delivered) {
-        let run = delivered.run();
-        let result = match stored::load(&self.store, run.shard, run.run.0) {
-            Ok(Some(stored)) => check_start(&stored, delivered),
-            Ok(None) => self.was_kept(run.shard, run.run.0, "a task is delivered and its run not stored"),
-            Err(why) => Err(why),
+    /// Attempts of activities that leave the server with an answer.
+    pub(crate) fn note_sent(&self, method: &str, answer: &[u8]) {
+        let tasks = match method {
+            "PollActivityTaskQueue" => PollActivityTaskQueueResponse::decode(answer).into_iter().collect(),
+            "RespondWorkflowTaskCompleted" => RespondWorkflowTaskCompletedResponse::decode(answer)
+                .map(|answer| answer.activity_tasks)
+                .unwrap_or_default(),
+            _ => Vec::new(),
         };
-        self.check(result.map_err(|why| format!("{:?}: {why}", task_of(delivered))));
+        for task in tasks {
+            let run_id = task.workflow_execution.unwrap_or_default().run_id;
+            self.ledger().sent(&run_id, &task.activity_id, task.attempt);
+        }
     }
 
-    /// What is in memory of a shard, after a step; and the queues.
-    pub(crate) fn check_shard(&mut self, shard: usize) {
-        let Some(node) = &self.node else { return };
-        let mut result = node.matching.check();
-        for (key, run) in node.shards[shard].runs() {
-            if let Err(why) = invariants::check_run(run) {
-                result = Err(format!("{} run {}: {why}", key.workflow_id, run.number.0));
-                break;
-            }
+    /// What is in the memory of a node.
+    pub(crate) fn check_node(&self) {
+        let Some(node) = self.node().clone() else { return };
+        self.check(node.history.matching().check());
+        let used = node.history.cache_bytes();
+        if used > self.plan.cache_bytes_max {
+            self.saw("cache full");
         }
-        if node.budget.used() > 1 << 40 {
-            result = Err("more was taken out of the budget than was in it".to_owned());
-        }
-        if let Some(panic) = crate::panics::take() {
-            result = Err(format!("a step panicked: {panic}"));
-        }
-        self.check(result);
-        if let Some(fact) = self.node.as_ref().and_then(|node| {
-            node.shards[shard].runs().any(|(_, run)| !run.buffered.is_empty()).then_some("buffered events")
-        }) {
-            self.sometimes.saw(fact);
+        if used > 1 << 40 {
+            self.fail("more was taken out of the budget than was in it".to_owned());
         }
     }
 
     /// Every row there is, at some moment: batches are atomic, so it must always fit together.
-    pub(crate) fn check_stored(&mut self) {
-        for shard in 0..self.plan.shards {
+    pub(crate) fn check_stored(&self) {
+        for shard in self.shards() {
             let result = self.check_stored_shard(shard).map_err(|why| format!("store, shard {shard}: {why}"));
             self.check(result);
         }
@@ -157,11 +155,15 @@ impl Sim {
         let runs = stored::load_all(&self.store, shard)?;
         let tasks = self.task_rows(shard)?;
         let named: BTreeSet<(u64, i64, u32)> = tasks.iter().map(|task| (task.run, task.event_id, task.stamp)).collect();
+        let effects = self.outbox(shard)?;
         let mut wakes = BTreeMap::new();
         let mut newest = BTreeMap::new();
         for stored in &runs {
             let run = &stored.run;
-            check_one(stored, &named, self.time).map_err(|why| format!("run {}: {why}", run.number.0))?;
+            if !run.buffered.is_empty() {
+                self.saw("events held back");
+            }
+            check_one(stored, &named, &effects, self.latest()).map_err(|why| format!("run {}: {why}", run.number.0))?;
             if run.execution.wake_at != 0 {
                 wakes.insert(run.number.0, run.execution.wake_at);
             }
@@ -224,21 +226,28 @@ impl Sim {
         rows.into_iter().map(|(key, value)| TaskRow::read(shard, &key, value).map_err(|why| why.to_string())).collect()
     }
 
+    /// What runs have under way to others: run, and the event that initiated it.
+    fn outbox(&self, shard: u16) -> Result<BTreeSet<(u64, i64)>, String> {
+        let rows = stored::rows(&self.store, Table::Queue, keys::kind(ShardId(shard), b'O'));
+        let effect = |(key, value): (bytes::Bytes, bytes::Bytes)| {
+            let (run, _) = keys::parse_outbox(&key).ok_or_else(|| "an outbox row has a bad key".to_owned())?;
+            let effect: Effect = record::open(&key, value).map_err(|why| why.to_string())?;
+            Ok((run.0, effect.initiated_event_id))
+        };
+        rows.into_iter().map(effect).collect()
+    }
+
     /// Task rows that somebody is to use or to delete yet.
     pub(crate) fn live_task_rows(&self) -> usize {
-        let wall = self.wall();
-        let all = (0..self.plan.shards).flat_map(|shard| self.task_rows(shard).unwrap_or_default());
+        let wall = self.latest();
+        let all = self.shards().flat_map(|shard| self.task_rows(shard).unwrap_or_default());
         all.filter(|task| task.expires.is_none_or(|at| at > wall)).count()
     }
 
     pub(crate) fn rows_of(&self, kind: u8) -> usize {
-        let of = |shard: usize| stored::rows(&self.store, Table::Queue, keys::kind(shard_id(shard), kind)).len();
-        (0..usize::from(self.plan.shards)).map(of).sum()
+        let of = |shard| stored::rows(&self.store, Table::Queue, keys::kind(ShardId(shard), kind)).len();
+        self.shards().map(of).sum()
     }
-}
-
-fn number_of(key: &[u8]) -> u64 {
-    key.get(3..11).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_be_bytes)
 }
 
 fn pointer(key: &bytes::Bytes, value: &bytes::Bytes) -> Option<u64> {
@@ -246,7 +255,12 @@ fn pointer(key: &bytes::Bytes, value: &bytes::Bytes) -> Option<u64> {
 }
 
 /// A stored run is whole, equals the fold of its history, and whatever waits for a worker has a row.
-fn check_one(stored: &StoredRun, tasks: &BTreeSet<(u64, i64, u32)>, now: Timestamp) -> Result<(), String> {
+fn check_one(
+    stored: &StoredRun,
+    tasks: &BTreeSet<(u64, i64, u32)>,
+    effects: &BTreeSet<(u64, i64)>,
+    now: Timestamp,
+) -> Result<(), String> {
     let StoredRun { run, events, .. } = stored;
     invariants::check_run(run)?;
     invariants::check_history(events)?;
@@ -265,35 +279,15 @@ fn check_one(stored: &StoredRun, tasks: &BTreeSet<(u64, i64, u32)>, now: Timesta
             return Err(format!("nothing hands out activity {}", activity.scheduled_event_id));
         }
     }
-    Ok(())
+    check_outward(run, effects)
 }
 
-fn check_start(stored: &StoredRun, delivered: &Delivered) -> Result<(), String> {
-    match delivered {
-        Delivered::Workflow { task, .. } if task.virtual_events.is_empty() => {
-            if stored.run.execution.next_event_id <= task.started_event_id {
-                return Err("delivered before its start is durable".to_owned());
-            }
-        }
-        Delivered::Workflow { task, .. } => {
-            let pending = stored.run.execution.task.as_ref();
-            if pending.is_some_and(|pending| pending.stamp == task.task.stamp && !pending.is_started())
-                || stored.run.execution.task_stamp < task.task.stamp
-            {
-                return Err("delivered before its start is durable".to_owned());
-            }
-        }
-        Delivered::Query(_) => {}
-        Delivered::Activity { task, .. } => {
-            let event_id = task.task.event_id;
-            let row = stored.run.activities.get(&event_id);
-            if stored.run.execution.next_event_id <= event_id
-                || row.is_some_and(|row| row.stamp == task.task.stamp && !row.is_started())
-                || row.is_some_and(|row| row.stamp < task.task.stamp)
-            {
-                return Err("delivered before its start is durable".to_owned());
-            }
-        }
+/// Whatever waits for another execution's answer has a row that asks for it.
+fn check_outward(run: &Run, effects: &BTreeSet<(u64, i64)>) -> Result<(), String> {
+    let unstarted = run.children.values().filter(|child| child.started_event_id == 0);
+    let waiting = unstarted.map(|child| child.initiated_event_id).chain(run.externals.keys().copied());
+    match waiting.into_iter().find(|initiated| !effects.contains(&(run.number.0, *initiated))) {
+        Some(initiated) => Err(format!("nothing is on its way for event {initiated}")),
+        None => Ok(()),
     }
-    Ok(())
 }

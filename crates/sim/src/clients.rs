@@ -1,150 +1,120 @@
-//! Clients: they start, signal, cancel, terminate and watch, and ask again with the same request id until they hear.
+//! Clients: they start, signal, cancel, read, list and query, and ask again with the same request id until they hear.
 
-use std::time::Duration;
+use std::{sync::Arc, sync::atomic::Ordering, time::Duration};
 
-use mainspring_api::v1::{
-    common::RetryPolicy,
-    enums::{WorkflowIdConflictPolicy as Conflict, WorkflowIdReusePolicy as Reuse},
+use bytes::Bytes;
+use mainspring_api::{
+    time::duration,
+    v1::{
+        common::{RetryPolicy, WorkflowExecution, WorkflowType},
+        enums::{
+            HistoryEventFilterType, TaskQueueType, WorkflowIdConflictPolicy as Conflict, WorkflowIdReusePolicy as Reuse,
+        },
+        errordetails::WorkflowExecutionAlreadyStartedFailure,
+        query::WorkflowQuery,
+        taskqueue::TaskQueue,
+        workflowservice::{
+            CountWorkflowExecutionsRequest, CountWorkflowExecutionsResponse, DescribeTaskQueueRequest,
+            DescribeTaskQueueResponse, DescribeWorkflowExecutionRequest, DescribeWorkflowExecutionResponse,
+            GetWorkflowExecutionHistoryRequest, GetWorkflowExecutionHistoryResponse, ListWorkflowExecutionsRequest,
+            ListWorkflowExecutionsResponse, QueryWorkflowRequest, QueryWorkflowResponse,
+            RequestCancelWorkflowExecutionRequest, RequestCancelWorkflowExecutionResponse, ResetStickyTaskQueueRequest,
+            ResetStickyTaskQueueResponse, SignalWithStartWorkflowExecutionRequest,
+            SignalWithStartWorkflowExecutionResponse, SignalWorkflowExecutionRequest, SignalWorkflowExecutionResponse,
+            StartWorkflowExecutionRequest, StartWorkflowExecutionResponse, TerminateWorkflowExecutionRequest,
+            TerminateWorkflowExecutionResponse,
+        },
+    },
 };
-use mainspring_engine::{
-    Input, Rejected, Reply,
-    input::{RequestCancel, Signal, Start, Terminate},
-    outcome::StartedRun,
-};
-use mainspring_history::{
-    Answered, Error,
-    shard::{ChainKey, Work},
-};
+use prost::Message;
+use tonic::{Code, Status};
 
 use crate::{
-    checks::Expect,
-    commands::{QUEUE, payloads},
-    node::CallId,
+    commands::{QUEUE, payloads, text_of},
+    ledger::Start,
+    network::{Check, Failed, no_check},
     program::{Type, WORKFLOW_IDS},
-    sim::{Alarm, Phase, Sim},
-    world::{Caller, NAMESPACES, chain_key, namespace_id},
+    random::Random,
+    world::{Key, Sim},
 };
 
-/// A client and what it is about.
-#[derive(Default)]
-pub(crate) struct Client {
-    pub(crate) pausing: bool,
-    request: Option<Request>,
-    call: Option<CallId>,
-}
-
-impl Client {
-    pub(crate) fn is_idle(&self) -> bool {
-        self.request.is_none()
-    }
-}
+/// Of a client that asks a workflow's code.
+const QUERY_PATIENCE: Duration = Duration::from_secs(8);
+/// Pages of a history that a client follows at most.
+const PAGES_MAX: usize = 8;
 
 #[derive(Clone)]
-struct Request {
-    key: ChainKey,
-    what: What,
-    /// It is made once more after it was answered.
-    again: bool,
-}
-
-#[derive(Clone)]
-enum What {
-    Start(Box<Start>),
-    SignalWithStart(Box<Start>, Box<Signal>),
-    Signal(Box<Signal>),
+enum Request {
+    Start(Box<StartWorkflowExecutionRequest>),
+    SignalWithStart(Box<SignalWithStartWorkflowExecutionRequest>),
+    Signal(Box<SignalWorkflowExecutionRequest>),
     Cancel,
     Terminate,
-    Look { run_id: String },
-    Watch { run_id: String, next_event_id: i64 },
+    Describe { run_id: String },
+    Follow { run_id: String },
+    AwaitClose { run_id: String },
+    Query { run_id: String },
+    List,
+    Count,
+    ResetSticky,
+    DescribeQueue,
 }
 
 impl Sim {
-    pub(crate) fn ready_clients(&self) -> usize {
-        self.clients.iter().filter(|client| self.is_ready(client)).count()
-    }
-
-    fn is_ready(&self, client: &Client) -> bool {
-        let may_begin = self.phase == Phase::Chaos && self.requests_left > 0;
-        !client.pausing && client.call.is_none() && (client.request.is_some() || may_begin)
-    }
-
-    /// A client makes its next request, or the same again.
-    pub(crate) fn request(&mut self, index: usize) {
-        let mut ready = self.clients.iter().enumerate().filter(|(_, client)| self.is_ready(client));
-        let Some((client, _)) = ready.nth(index) else { return };
-        let request = match self.clients[client].request.clone() {
-            Some(request) => request,
-            None => {
-                self.requests_left = self.requests_left.saturating_sub(1);
-                self.draw_request()
-            }
-        };
-        self.clients[client].request = Some(request.clone());
-        let caller = Caller::Client(client);
-        if self.faulty() && self.random.hits(self.plan.faults.answer_repeated) {
-            self.make(&request, Caller::Nobody);
+    pub(crate) fn start_clients(&self) {
+        for _ in 0..self.plan.clients {
+            self.clients_busy.fetch_add(1, Ordering::Relaxed);
+            let sim = self.clone();
+            self.spawn(async move {
+                sim.be_a_client().await;
+                sim.clients_busy.fetch_sub(1, Ordering::Relaxed);
+            });
         }
-        let call = self.make(&request, caller);
-        self.clients[client].call = Some(call);
     }
 
-    fn make(&mut self, request: &Request, caller: Caller) -> CallId {
-        let key = request.key.clone();
-        let (input, expect) = match request.what.clone() {
-            What::Start(start) => (Input::Start(start), Expect::Started),
-            What::SignalWithStart(start, signal) => {
-                let expect = Expect::Signalled { key: key.clone(), request_id: signal.request_id.clone() };
-                (Input::SignalWithStart(start, signal), expect)
+    async fn be_a_client(&self) {
+        while self.take_request() {
+            let (key, request) = self.draw_request();
+            self.make(&key, request.clone()).await;
+            self.pause(0, 1_500).await;
+            if self.random().one_in(4) {
+                self.make(&key, request).await;
             }
-            What::Signal(signal) => {
-                let expect = Expect::Signalled { key: key.clone(), request_id: signal.request_id.clone() };
-                (Input::Signal(signal), expect)
-            }
-            What::Cancel => (Input::RequestCancel(Box::<RequestCancel>::default()), Expect::Nothing),
-            What::Terminate => (Input::Terminate(Box::<Terminate>::default()), Expect::Nothing),
-            What::Look { run_id } => {
-                let expect = Expect::View { run_id: run_id.clone() };
-                return self.ask(key, caller, expect, |answer| Work::Look { run_id, answer });
-            }
-            What::Watch { run_id, next_event_id } => {
-                let expect = Expect::View { run_id: run_id.clone() };
-                return self.ask(key, caller, expect, |answer| Work::Watch { run_id, next_event_id, answer });
-            }
-        };
-        self.call(key, input, caller, expect)
+        }
     }
 
-    fn draw_request(&mut self) -> Request {
-        let namespace = if self.random.one_in(4) { 1 } else { 0 };
-        let workflow_id = format!("wf-{}", self.random.below(WORKFLOW_IDS));
-        let key = chain_key(namespace, &workflow_id);
-        let what = match self.random.below(20) {
-            0..=7 => What::Start(Box::new(self.draw_start(namespace, &workflow_id))),
-            8 | 9 => {
-                let (start, signal) = (self.draw_start(namespace, &workflow_id), self.draw_signal());
-                What::SignalWithStart(Box::new(start), Box::new(signal))
-            }
-            10..=14 => What::Signal(Box::new(self.draw_signal())),
-            15 => What::Cancel,
-            16 => What::Terminate,
-            17 => What::Look { run_id: self.known_run_id(&key) },
-            _ => {
-                let run_id = self.known_run_id(&key);
-                let next_event_id = i64::try_from(self.random.between(2, 30)).unwrap_or(2);
-                What::Watch { run_id, next_event_id }
-            }
+    fn draw_request(&self) -> (Key, Request) {
+        let random = self.random();
+        let namespace = usize::from(random.one_in(4));
+        let key = Key { namespace, workflow_id: format!("wf-{}", random.below(WORKFLOW_IDS)) };
+        let kind = random.below(30);
+        let request = match kind {
+            0..=7 => Request::Start(Box::new(self.draw_start(random, &key))),
+            8 | 9 => Request::SignalWithStart(Box::new(self.draw_signal_with_start(random, &key))),
+            10..=14 => Request::Signal(Box::new(self.draw_signal(&key))),
+            15 => Request::Cancel,
+            16 => Request::Terminate,
+            17 | 18 => Request::Describe { run_id: self.known_run_id(random, &key) },
+            19 | 20 => Request::Follow { run_id: self.known_run_id(random, &key) },
+            21 => Request::AwaitClose { run_id: self.known_run_id(random, &key) },
+            22..=24 => Request::Query { run_id: self.known_run_id(random, &key) },
+            25 => Request::List,
+            26 => Request::Count,
+            27 => Request::ResetSticky,
+            28 => Request::DescribeQueue,
+            _ => Request::Describe { run_id: String::new() },
         };
-        Request { key, what, again: self.random.one_in(4) }
+        (key, request)
     }
 
     /// A run that a client has heard of, or none.
-    fn known_run_id(&mut self, key: &ChainKey) -> String {
-        let known = self.ledger.run_ids(key);
-        if known.is_empty() || self.random.one_in(3) { String::new() } else { self.random.pick(&known).clone() }
+    fn known_run_id(&self, random: &Random, key: &Key) -> String {
+        let known = self.ledger().run_ids(key);
+        if known.is_empty() || random.one_in(3) { String::new() } else { random.pick(&known).clone() }
     }
 
-    fn draw_start(&mut self, namespace: usize, workflow_id: &str) -> Start {
-        let kind = Type { seed: self.random.below(1 << 30), depth: 0, generation: 0 };
+    fn draw_start(&self, random: &Random, key: &Key) -> StartWorkflowExecutionRequest {
+        let kind = Type { seed: random.below(1 << 30), depth: 0, generation: 0 };
         let reuse =
             [Reuse::AllowDuplicate, Reuse::AllowDuplicate, Reuse::AllowDuplicateFailedOnly, Reuse::RejectDuplicate];
         let conflict = [
@@ -154,95 +124,340 @@ impl Sim {
             Conflict::UseExisting,
             Conflict::TerminateExisting,
         ];
-        let seconds = |random: &mut crate::random::Random, cases, most| {
-            Duration::from_secs(if random.one_in(cases) { random.between(1, most) } else { 0 })
+        let seconds = |random: &Random, cases, most| {
+            random.one_in(cases).then(|| duration(Duration::from_secs(random.between(1, most))))
         };
-        Start {
-            namespace_id: namespace_id(namespace).to_string(),
-            namespace: NAMESPACES[namespace].to_owned(),
-            workflow_id: workflow_id.to_owned(),
-            workflow_type: kind.name(),
-            task_queue: QUEUE.to_owned(),
-            run_timeout: seconds(&mut self.random, 4, 60),
-            execution_timeout: seconds(&mut self.random, 8, 90),
-            task_timeout: Duration::from_secs(self.random.between(1, 5)),
-            start_delay: seconds(&mut self.random, 10, 10),
+        let reuse_policy = *random.pick(&reuse);
+        let mut conflict_policy = *random.pick(&conflict);
+        if reuse_policy == Reuse::RejectDuplicate && conflict_policy == Conflict::TerminateExisting {
+            conflict_policy = Conflict::Fail;
+        }
+        StartWorkflowExecutionRequest {
+            namespace: key.namespace_name(),
+            workflow_id: key.workflow_id.clone(),
+            workflow_type: Some(WorkflowType { name: kind.name() }),
+            task_queue: Some(queue()),
+            workflow_run_timeout: seconds(random, 4, 60),
+            workflow_execution_timeout: seconds(random, 8, 90),
+            workflow_task_timeout: seconds(random, 1, 5),
+            workflow_start_delay: seconds(random, 10, 10),
             request_id: format!("start-{}", self.new_id()),
-            reuse_policy: *self.random.pick(&reuse),
-            conflict_policy: *self.random.pick(&conflict),
-            retry_policy: self.random.one_in(5).then(|| RetryPolicy { maximum_attempts: 2, ..RetryPolicy::default() }),
-            ..Start::default()
+            workflow_id_reuse_policy: reuse_policy as i32,
+            workflow_id_conflict_policy: conflict_policy as i32,
+            retry_policy: random.one_in(5).then(|| RetryPolicy { maximum_attempts: 2, ..RetryPolicy::default() }),
+            ..StartWorkflowExecutionRequest::default()
         }
     }
 
-    fn draw_signal(&mut self) -> Signal {
-        let request_id = format!("signal-{}", self.new_id());
-        Signal { name: "from-client".to_owned(), input: payloads(&request_id), request_id, ..Signal::default() }
-    }
-
-    /// The client hears, or is out of patience.
-    pub(crate) fn client_answered(&mut self, client: usize, call: CallId, result: Option<Result<Answered, Error>>) {
-        if self.clients[client].call != Some(call) {
-            return;
-        }
-        self.clients[client].call = None;
-        let Some(request) = self.clients[client].request.clone() else { return };
-        let pause = Duration::from_millis(self.random.between(0, 1_500));
-        self.clients[client].pausing = true;
-        self.alarm(pause, Alarm::Client(client));
-        let is_watch = matches!(request.what, What::Watch { .. });
-        match result {
-            None if is_watch => {}
-            None | Some(Err(Error::Unavailable(_) | Error::Busy(_) | Error::Rejected(Rejected::Closing))) => {
-                return;
-            }
-            Some(Ok(answered)) => self.client_told(&request, answered),
-            Some(Err(error)) => self.client_refused(&request, &error),
-        }
-        self.clients[client].request = request.again.then_some(Request { again: false, ..request });
-    }
-
-    fn client_told(&mut self, request: &Request, answered: Answered) {
-        let answer = match answered {
-            Answered::View(_) => {
-                let watched = matches!(request.what, What::Watch { .. });
-                return if watched {
-                    self.sometimes.saw("watch answered")
-                };
-            }
-            Answered::Query(_) => return,
-            Answered::Reply(answer) => answer,
+    fn draw_signal_with_start(&self, random: &Random, key: &Key) -> SignalWithStartWorkflowExecutionRequest {
+        let start = self.draw_start(random, key);
+        let conflict = if start.workflow_id_conflict_policy == Conflict::Fail as i32 {
+            Conflict::Unspecified as i32
+        } else {
+            start.workflow_id_conflict_policy
         };
-        match (&request.what, &answer.reply) {
-            (What::Start(start), Reply::Started(started)) => self.note_start(request, &start.request_id, started),
-            (What::SignalWithStart(start, signal), Reply::Started(started)) => {
-                self.sometimes.saw("signal with start");
-                // As in the original, an open run is signalled whatever that request has started before.
-                if started.started {
-                    self.note_start(request, &start.request_id, started);
-                }
-                self.ledger.signalled(&request.key, &signal.request_id);
-            }
-            (What::Signal(signal), Reply::Done) => self.ledger.signalled(&request.key, &signal.request_id),
-            (What::Cancel | What::Terminate, Reply::Done) => {}
-            (_, reply) => self.fail(format!("a client is told {reply:?}")),
+        SignalWithStartWorkflowExecutionRequest {
+            namespace: start.namespace,
+            workflow_id: start.workflow_id,
+            workflow_type: start.workflow_type,
+            task_queue: start.task_queue,
+            workflow_task_timeout: start.workflow_task_timeout,
+            workflow_id_reuse_policy: start.workflow_id_reuse_policy,
+            workflow_id_conflict_policy: conflict,
+            signal_name: "from-client".to_owned(),
+            signal_input: payloads(&start.request_id),
+            request_id: start.request_id,
+            ..SignalWithStartWorkflowExecutionRequest::default()
         }
     }
 
-    fn note_start(&mut self, request: &Request, request_id: &str, started: &StartedRun) {
-        let archive = &self.archive;
-        let is_gone = |run_id: &str| archive.values().any(|stored| stored.run.fixed.run_id == run_id);
-        let result = self.ledger.started(&request.key, request_id, started, is_gone);
+    fn draw_signal(&self, key: &Key) -> SignalWorkflowExecutionRequest {
+        let request_id = format!("signal-{}", self.new_id());
+        SignalWorkflowExecutionRequest {
+            namespace: key.namespace_name(),
+            workflow_execution: execution(key, ""),
+            signal_name: "from-client".to_owned(),
+            input: payloads(&request_id),
+            request_id,
+            ..SignalWorkflowExecutionRequest::default()
+        }
+    }
+
+    async fn make(&self, key: &Key, request: Request) {
+        match request {
+            Request::Start(start) => self.start(key, *start).await,
+            Request::SignalWithStart(start) => self.signal_with_start(key, *start).await,
+            Request::Signal(signal) => self.signal(key, *signal).await,
+            Request::Cancel => self.cancel(key).await,
+            Request::Terminate => self.terminate(key).await,
+            Request::Describe { run_id } => self.describe(key, run_id).await,
+            Request::Follow { run_id } => self.follow(key, run_id, false).await,
+            Request::AwaitClose { run_id } => self.follow(key, run_id, true).await,
+            Request::Query { run_id } => self.query(key, run_id).await,
+            Request::List => self.list(key).await,
+            Request::Count => self.count(key).await,
+            Request::ResetSticky => self.reset_sticky(key).await,
+            Request::DescribeQueue => self.describe_queue(key).await,
+        }
+    }
+
+    async fn start(&self, key: &Key, request: StartWorkflowExecutionRequest) {
+        let answer: Result<StartWorkflowExecutionResponse, Status> =
+            self.ask("StartWorkflowExecution", &request, &started_check(key.clone(), None)).await;
+        match answer {
+            Ok(answer) => self.note_start(key, &request.request_id, answer.run_id, answer.started),
+            Err(status) => self.refused("a start", &status, &[Code::AlreadyExists]),
+        }
+    }
+
+    async fn signal_with_start(&self, key: &Key, request: SignalWithStartWorkflowExecutionRequest) {
+        let check = started_check(key.clone(), Some(request.request_id.clone()));
+        let answer: Result<SignalWithStartWorkflowExecutionResponse, Status> =
+            self.ask("SignalWithStartWorkflowExecution", &request, &check).await;
+        match answer {
+            Ok(answer) => {
+                self.saw("signal with start");
+                // As in the original, an open run is signalled whatever that request has started before.
+                if answer.started {
+                    self.note_start(key, &request.request_id, answer.run_id, true);
+                }
+                self.ledger().signalled(key, &request.request_id);
+            }
+            Err(status) => self.refused("a start", &status, &[Code::AlreadyExists, Code::InvalidArgument]),
+        }
+    }
+
+    fn note_start(&self, key: &Key, request_id: &str, run_id: String, made: bool) {
+        let is_gone = |run_id: &str| self.archive().values().any(|stored| stored.run.fixed.run_id == run_id);
+        let start = Start { key: key.clone(), run_id, made };
+        let result = self.ledger().started(request_id, start, is_gone);
         self.check(result);
     }
 
-    fn client_refused(&mut self, request: &Request, error: &Error) {
-        match (&request.what, error) {
-            (_, Error::Rejected(Rejected::AlreadyStarted { .. })) => self.sometimes.saw("chain: already started"),
-            (What::Signal(_), Error::Rejected(Rejected::Closed)) => self.sometimes.saw("signal to closed run refused"),
-            (_, Error::Rejected(Rejected::SignalLimit)) => self.sometimes.saw("signal limit reached"),
-            (_, Error::Rejected(Rejected::NotFound | Rejected::Closed)) => {}
-            (_, error) => self.fail(format!("a client is refused with {error:?}")),
+    async fn signal(&self, key: &Key, request: SignalWorkflowExecutionRequest) {
+        let request_id = request.request_id.clone();
+        let check: Check = Arc::new(move |sim, answer| match answer {
+            Ok(_) => sim.check_signal_stored(&request_id),
+            Err(_) => Ok(()),
+        });
+        let answer: Result<SignalWorkflowExecutionResponse, Status> =
+            self.ask("SignalWorkflowExecution", &request, &check).await;
+        match answer {
+            Ok(_) => self.ledger().signalled(key, &request.request_id),
+            Err(status) if status.code() == Code::InvalidArgument => self.saw("signal limit reached"),
+            Err(status) => {
+                if status.message().contains("already completed") {
+                    self.saw("signal to closed run refused");
+                }
+                self.refused("a signal", &status, &[Code::NotFound]);
+            }
         }
     }
+
+    async fn cancel(&self, key: &Key) {
+        let request = RequestCancelWorkflowExecutionRequest {
+            namespace: key.namespace_name(),
+            workflow_execution: execution(key, ""),
+            ..Default::default()
+        };
+        let answer: Result<RequestCancelWorkflowExecutionResponse, Status> =
+            self.ask("RequestCancelWorkflowExecution", &request, &no_check()).await;
+        self.expect("a cancel request", answer.err().as_ref(), &[Code::NotFound]);
+    }
+
+    async fn terminate(&self, key: &Key) {
+        let request = TerminateWorkflowExecutionRequest {
+            namespace: key.namespace_name(),
+            workflow_execution: execution(key, ""),
+            ..Default::default()
+        };
+        let answer: Result<TerminateWorkflowExecutionResponse, Status> =
+            self.ask("TerminateWorkflowExecution", &request, &no_check()).await;
+        self.expect("a termination", answer.err().as_ref(), &[Code::NotFound]);
+    }
+
+    async fn describe(&self, key: &Key, run_id: String) {
+        let request =
+            DescribeWorkflowExecutionRequest { namespace: key.namespace_name(), execution: execution(key, &run_id) };
+        let check: Check = Arc::new(move |sim, answer| {
+            let Ok(bytes) = answer else { return Ok(()) };
+            let answer = DescribeWorkflowExecutionResponse::decode(bytes.clone()).map_err(|why| why.to_string())?;
+            let info = answer.workflow_execution_info.unwrap_or_default();
+            let shown = info.execution.unwrap_or_default().run_id;
+            if !run_id.is_empty() && shown != run_id {
+                return Err(format!("asked for run {run_id}, shown {shown}"));
+            }
+            sim.check_shown(&shown, info.history_length)
+        });
+        let answer: Result<DescribeWorkflowExecutionResponse, Status> =
+            self.ask("DescribeWorkflowExecution", &request, &check).await;
+        self.expect("a look", answer.err().as_ref(), &[Code::NotFound]);
+    }
+
+    /// Reads a history as it grows, or waits for its end.
+    async fn follow(&self, key: &Key, run_id: String, close_only: bool) {
+        let filter = if close_only { HistoryEventFilterType::CloseEvent } else { HistoryEventFilterType::AllEvent };
+        let mut request = GetWorkflowExecutionHistoryRequest {
+            namespace: key.namespace_name(),
+            execution: execution(key, &run_id),
+            wait_new_event: true,
+            maximum_page_size: i32::try_from(self.random().between(1, 20)).unwrap_or(1),
+            history_event_filter_type: filter as i32,
+            ..Default::default()
+        };
+        let (mut next, mut pages) = (1, 0);
+        loop {
+            let answer: Result<GetWorkflowExecutionHistoryResponse, Status> =
+                self.ask("GetWorkflowExecutionHistory", &request, &no_check()).await;
+            let answer = match answer {
+                Ok(answer) => answer,
+                Err(status) => return self.refused("a read", &status, &[Code::NotFound]),
+            };
+            let events = match answer.history.unwrap_or_default().decode_events() {
+                Ok(events) => events,
+                Err(why) => return self.fail(format!("a history cannot be read: {why}")),
+            };
+            for event in events.iter().filter(|_| !close_only) {
+                if event.event_id != next {
+                    return self.fail(format!("a reader gets event {}, not {next}", event.event_id));
+                }
+                next += 1;
+            }
+            if answer.next_page_token.is_empty() {
+                return self.saw(if close_only { "close awaited" } else { "history followed to its end" });
+            }
+            pages += 1;
+            if pages == PAGES_MAX || !self.faulty() {
+                return self.saw("history followed");
+            }
+            request.next_page_token = answer.next_page_token;
+        }
+    }
+
+    async fn query(&self, key: &Key, run_id: String) {
+        let question = format!("question-{}", self.new_id());
+        let request = QueryWorkflowRequest {
+            namespace: key.namespace_name(),
+            execution: execution(key, &run_id),
+            query: Some(WorkflowQuery {
+                query_type: "ask".to_owned(),
+                query_args: payloads(&question),
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        let answer: Result<QueryWorkflowResponse, Failed> =
+            self.call("QueryWorkflow", &request, QUERY_PATIENCE, &no_check()).await;
+        match answer {
+            Ok(answer) => {
+                self.saw("query answered");
+                let told = text_of(answer.query_result.as_ref());
+                if told.as_deref() != Some(&format!("answer to {question}")) {
+                    self.fail(format!("{question} is answered {told:?}"));
+                }
+            }
+            Err(Failed::Lost) => {}
+            Err(Failed::Refused(status)) => match status.code() {
+                Code::NotFound | Code::FailedPrecondition | Code::DeadlineExceeded => self.saw("query unanswered"),
+                Code::Unavailable | Code::ResourceExhausted => {}
+                _ => self.fail(format!("a query is refused: {status:?}")),
+            },
+        }
+    }
+
+    async fn list(&self, key: &Key) {
+        let request = ListWorkflowExecutionsRequest { namespace: key.namespace_name(), ..Default::default() };
+        let answer: Result<ListWorkflowExecutionsResponse, Status> =
+            self.ask("ListWorkflowExecutions", &request, &no_check()).await;
+        self.expect("a list", answer.err().as_ref(), &[]);
+    }
+
+    async fn count(&self, key: &Key) {
+        let request = CountWorkflowExecutionsRequest {
+            namespace: key.namespace_name(),
+            query: "ExecutionStatus = 'Running'".to_owned(),
+        };
+        let answer: Result<CountWorkflowExecutionsResponse, Status> =
+            self.ask("CountWorkflowExecutions", &request, &no_check()).await;
+        self.expect("a count", answer.err().as_ref(), &[]);
+    }
+
+    async fn reset_sticky(&self, key: &Key) {
+        let request = ResetStickyTaskQueueRequest { namespace: key.namespace_name(), execution: execution(key, "") };
+        let answer: Result<ResetStickyTaskQueueResponse, Status> =
+            self.ask("ResetStickyTaskQueue", &request, &no_check()).await;
+        if answer.is_ok() {
+            self.saw("sticky queue reset");
+        }
+        self.expect("a reset of the sticky queue", answer.err().as_ref(), &[Code::NotFound]);
+    }
+
+    async fn describe_queue(&self, key: &Key) {
+        let request = DescribeTaskQueueRequest {
+            namespace: key.namespace_name(),
+            task_queue: Some(queue()),
+            task_queue_type: TaskQueueType::Activity as i32,
+            report_stats: true,
+            ..Default::default()
+        };
+        let answer: Result<DescribeTaskQueueResponse, Status> =
+            self.ask("DescribeTaskQueue", &request, &no_check()).await;
+        self.expect("a look at a queue", answer.err().as_ref(), &[]);
+    }
+
+    fn expect(&self, what: &str, refused: Option<&Status>, allowed: &[Code]) {
+        if let Some(status) = refused {
+            self.refused(what, status, allowed);
+        }
+    }
+
+    pub(crate) fn refused(&self, what: &str, status: &Status, allowed: &[Code]) {
+        if status.code() == Code::AlreadyExists {
+            self.saw("chain: already started");
+        }
+        if !allowed.contains(&status.code()) {
+            self.fail(format!("{what} is refused: {:?} {}", status.code(), status.message()));
+        }
+    }
+}
+
+pub(crate) fn queue() -> TaskQueue {
+    TaskQueue { name: QUEUE.to_owned(), ..TaskQueue::default() }
+}
+
+fn execution(key: &Key, run_id: &str) -> Option<WorkflowExecution> {
+    Some(WorkflowExecution { workflow_id: key.workflow_id.clone(), run_id: run_id.to_owned() })
+}
+
+/// Whatever run the answer names, refusals as well, is stored; so is the signal that came with the start.
+fn started_check(key: Key, signal: Option<String>) -> Check {
+    Arc::new(move |sim, answer| {
+        let run_id = match answer {
+            Ok(bytes) if signal.is_some() => {
+                run_id_of::<SignalWithStartWorkflowExecutionResponse>(bytes, |a| a.run_id)?
+            }
+            Ok(bytes) => run_id_of::<StartWorkflowExecutionResponse>(bytes, |a| a.run_id)?,
+            Err(status) if status.code() == Code::AlreadyExists => named_by(status)?,
+            Err(_) => return Ok(()),
+        };
+        if sim.find_run(key.namespace, &run_id).is_none() && !sim.was_archived(&run_id) {
+            return Err(format!("run {run_id} is told of and not stored"));
+        }
+        match &signal {
+            Some(request_id) if answer.is_ok() => sim.check_signal_stored(request_id),
+            _ => Ok(()),
+        }
+    })
+}
+
+fn run_id_of<M: Message + Default>(bytes: &Bytes, run_id: impl Fn(M) -> String) -> Result<String, String> {
+    M::decode(bytes.clone()).map(run_id).map_err(|why| why.to_string())
+}
+
+/// The run that stands in the way of a start.
+fn named_by(status: &Status) -> Result<String, String> {
+    let details = mainspring_api::google::rpc::Status::decode(status.details()).map_err(|why| why.to_string())?;
+    let Some(detail) = details.details.first() else { return Err("a refusal without its detail".to_owned()) };
+    let detail = WorkflowExecutionAlreadyStartedFailure::decode(detail.value.as_slice());
+    detail.map(|detail| detail.run_id).map_err(|why| why.to_string())
 }

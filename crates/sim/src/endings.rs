@@ -1,20 +1,29 @@
 //! What must be true when faults have stopped and everything has ended; and when retention has removed it all.
 
-use std::collections::BTreeMap;
-
-use mainspring_api::v1::{
-    enums::{EventType, WorkflowExecutionStatus as Status},
-    history::{HistoryEvent, history_event::Attributes as A},
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::atomic::Ordering,
 };
+
+use mainspring_api::{
+    time::from_timestamp,
+    v1::{
+        enums::{EventType, WorkflowExecutionStatus},
+        history::{HistoryEvent, history_event::Attributes as A},
+        workflow::WorkflowExecutionInfo,
+        workflowservice::{ListWorkflowExecutionsRequest, ListWorkflowExecutionsResponse},
+    },
+};
+use mainspring_engine::Run;
 use mainspring_rt::Timestamp;
 use mainspring_store::Table;
+use tonic::Status;
 
 use crate::{
-    clients::Client,
     commands::text_of,
-    sim::Sim,
-    stored::{self, StoredRun},
-    workers::Doing,
+    network::no_check,
+    stored::StoredRun,
+    world::{NAMESPACES, Sim},
 };
 
 /// What became of a signal in the eyes of its sender.
@@ -34,132 +43,182 @@ struct Sent {
     told: Told,
 }
 
-impl Sim {
-    /// Nothing is on its way.
-    pub(crate) fn is_quiet(&self) -> bool {
-        let node = self.node.as_ref().is_some_and(crate::node::Node::is_idle);
-        node && self.store.pending().is_empty()
-            && self.network.is_empty()
-            && self.held_up.is_empty()
-            && self.sendings.is_empty()
-    }
+/// What the index shows of a run: run id and status.
+type Shown = BTreeSet<(String, i32)>;
 
+impl Sim {
     /// Everything has ended that was begun.
     pub(crate) fn is_finished(&self) -> bool {
-        let asking = self
-            .workers
-            .iter()
-            .flat_map(|worker| &worker.slots)
-            .any(|slot| matches!(slot.doing, Doing::Asking(..) | Doing::Working(_) | Doing::Pausing(Some(_))));
-        !asking
-            && self.clients.iter().all(Client::is_idle)
+        self.clients_busy.load(Ordering::Relaxed) == 0
+            && self.workers_busy.load(Ordering::Relaxed) == 0
+            && self.store.pending().is_empty()
             && self.rows_of(b'O') == 0
             && self.rows_of(b'V') == 0
             && self.live_task_rows() == 0
-            && self.open_runs().is_empty()
-    }
-
-    fn open_runs(&self) -> Vec<StoredRun> {
-        let runs = (0..self.plan.shards).flat_map(|shard| stored::load_all(&self.store, shard).unwrap_or_default());
-        runs.filter(|stored| stored.run.is_open()).collect()
+            && self.stored_runs().iter().all(|run| !run.is_open())
     }
 
     /// Only what the data format keeps for ever is left, and task rows that nobody can take any more.
     pub(crate) fn is_empty(&self) -> bool {
         let rows = self.store.snapshot();
-        rows.keys().all(|(table, key)| *table == Table::Meta || (*table == Table::Queue && key.get(2) == Some(&b'T')))
-    }
-
-    pub(crate) fn check_empty(&mut self) {
-        let live = self.live_task_rows();
-        if live > 0 {
-            self.fail(format!("{live} task rows are left for ever"));
-        }
+        let gone = |key: &[u8]| key.get(2) == Some(&b'T');
+        self.live_task_rows() == 0
+            && rows.keys().all(|(table, key)| *table == Table::Meta || (*table == Table::Queue && gone(key)))
     }
 
     /// For a failure: what has not ended.
     pub(crate) fn what_is_open(&self) -> String {
         let mut text = String::new();
-        for stored in self.open_runs() {
-            let run = &stored.run;
-            let last = stored.events.last().map(|event| event.event_type().as_str_name());
+        for run in self.stored_runs().iter().filter(|run| run.is_open()) {
             text += &format!(
-                "\n  run {} of {} in shard {}: last event {last:?}, task {:?}, {} activities, {} timers, {} children, \
-                 wake at {}",
+                "\n  run {} of {}: task {:?}, {} activities, {} timers, {} children, {} on their way, wake at {}",
                 run.number.0,
                 run.fixed.workflow_id,
-                stored.shard,
                 run.execution.task,
                 run.activities.len(),
                 run.timers.len(),
                 run.children.len(),
+                run.externals.len(),
                 run.execution.wake_at
             );
         }
-        let node = self.node.as_ref().map(|node| {
-            let mails: Vec<usize> = node.mailboxes.iter().map(std::collections::VecDeque::len).collect();
-            let idle: Vec<bool> = node.shards.iter().map(mainspring_history::shard::Shard::is_idle).collect();
-            format!("mail {mails:?}, idle {idle:?}, reads {}, scans {}", node.reads.len(), node.scans.len())
-        });
         text += &format!(
-            "\n  {} outbox rows, {} rows of unindexed runs, {} live task rows, {} rows of wakes, {} parcels, {} effects sent, node {node:?}",
+            "\n  {} clients, {} tasks with workers, {} outbox rows, {} rows of unindexed runs, {} live task rows, \
+             {} rows of wakes, writes of {:?} waiting",
+            self.clients_busy.load(Ordering::Relaxed),
+            self.workers_busy.load(Ordering::Relaxed),
             self.rows_of(b'O'),
             self.rows_of(b'V'),
             self.live_task_rows(),
             self.rows_of(b'W'),
-            self.network.len(),
-            self.sendings.len(),
+            self.store.pending(),
         );
-        let (wall, tasks) =
-            (self.wall(), (0..self.plan.shards).flat_map(|shard| self.task_rows(shard).unwrap_or_default()));
-        for task in tasks.filter(|task| task.expires.is_none_or(|at| at > wall)) {
+        let mut kinds: BTreeMap<(Table, Option<char>), usize> = BTreeMap::new();
+        for (table, key) in self.store.snapshot().keys() {
+            *kinds.entry((*table, key.get(2).map(|kind| char::from(*kind)))).or_default() += 1;
+        }
+        text += &format!("\n  rows: {kinds:?}");
+        for task in self.shards().flat_map(|shard| self.task_rows(shard).unwrap_or_default()) {
             text += &format!("\n  {task:?}");
         }
         text
     }
 
     /// Everything has ended: is all of it right?
-    pub(crate) fn check_finished(&mut self) {
+    pub(crate) fn check_finished(&self) {
         self.check_stored();
-        if let Some((call, expect)) = self.unanswered.first_key_value() {
-            let why = format!("call {} was never answered: {expect:?}", call.0);
-            return self.fail(why);
-        }
         let runs = match self.all_runs() {
             Ok(runs) => runs,
             Err(why) => return self.fail(why),
         };
-        let external = self.check_external_signals(&runs);
         let checks = [
             self.check_starts(&runs),
             self.check_signals(&runs),
             self.check_activities(&runs),
-            external,
+            self.check_external_signals(&runs),
             check_children(&runs),
         ];
         checks.into_iter().for_each(|result| self.check(result));
-        runs.iter().for_each(|stored| self.count_facts(stored));
-        (0..self.ledger.repeated).for_each(|_| self.sometimes.saw("chain: start deduplicated"));
-        self.check_memory();
+        for stored in &runs {
+            self.check(self.check_attempts(stored));
+            self.count_facts(stored);
+        }
+        let repeated = self.ledger().repeated;
+        (0..repeated).for_each(|_| self.saw("chain: start deduplicated"));
     }
 
-    /// What need not be in memory can leave it, and then nothing is counted.
-    fn check_memory(&mut self) {
-        for shard in 0..usize::from(self.plan.shards) {
-            self.run_shard(shard, 0);
+    /// Every run that is stored is listed as it stands, and no other, once the index has heard of all.
+    pub(crate) async fn check_lists(&self) {
+        const TRIES: u32 = 60;
+        for namespace in 0..NAMESPACES.len() {
+            for left in (0..TRIES).rev() {
+                let Some(listed) = self.listed(namespace).await else { return };
+                let stored: Shown = self.stored_shown(namespace);
+                if listed == stored {
+                    break;
+                }
+                if left == 0 {
+                    return self.fail(format!("stored: {stored:?}, listed: {listed:?}"));
+                }
+                self.pause(500, 1_500).await;
+            }
         }
-        let Some(node) = &mut self.node else { return };
-        let shards = node.shards.len();
-        let (used, most) = (node.budget.used(), self.plan.cache_bytes_max);
-        let in_memory: usize = node.shards.iter().map(|shard| shard.runs().count()).sum();
-        node.shards.iter_mut().for_each(mainspring_history::shard::Shard::evict_all);
-        let rest = node.budget.used();
-        if used > most && in_memory > shards {
-            self.fail(format!("{used} bytes of runs are in memory, {most} are allowed"));
+    }
+
+    fn stored_shown(&self, namespace: usize) -> Shown {
+        let of = |run: &&Run| run.fixed.namespace == NAMESPACES[namespace];
+        self.stored_runs().iter().filter(of).map(|run| (run.fixed.run_id.clone(), run.execution.status)).collect()
+    }
+
+    async fn listed(&self, namespace: usize) -> Option<Shown> {
+        let mut shown = Shown::new();
+        let mut request = ListWorkflowExecutionsRequest {
+            namespace: NAMESPACES[namespace].to_owned(),
+            page_size: 7,
+            ..Default::default()
+        };
+        loop {
+            let answer: Result<ListWorkflowExecutionsResponse, Status> =
+                self.ask("ListWorkflowExecutions", &request, &no_check()).await;
+            let answer = match answer {
+                Ok(answer) => answer,
+                Err(status) => {
+                    self.refused("a list", &status, &[]);
+                    return None;
+                }
+            };
+            let row = |info: WorkflowExecutionInfo| (info.execution.unwrap_or_default().run_id, info.status);
+            shown.extend(answer.executions.into_iter().map(row));
+            if answer.next_page_token.is_empty() {
+                return Some(shown);
+            }
+            request.next_page_token = answer.next_page_token;
         }
-        if rest != 0 {
-            self.fail(format!("{rest} bytes are counted with nothing in memory"));
+    }
+
+    /// The ceiling holds, and what need not be in memory can leave it; then nothing is counted.
+    pub(crate) async fn check_memory(&self) {
+        /// Of the one chain that each shard may keep, with its newest history.
+        const CHAIN_BYTES_MAX: usize = 64 << 10;
+        let Some(node) = self.node().clone() else { return };
+        let used = node.history.cache_bytes();
+        if used > self.plan.cache_bytes_max + usize::from(self.plan.tuning.shards) * CHAIN_BYTES_MAX {
+            self.fail(format!("{used} bytes of runs are in memory, {} are allowed", self.plan.cache_bytes_max));
         }
+        // Retention may bring a chain back into memory at any moment, but not each time.
+        let mut rest = used;
+        for _ in 0..20 {
+            node.history.evict_all();
+            self.pause(1, 10).await;
+            rest = node.history.cache_bytes();
+            if rest == 0 {
+                return;
+            }
+        }
+        self.fail(format!("{rest} bytes are counted with nothing in memory"));
+    }
+
+    /// An attempt that ran out of time was in a worker's hands: what reaches nobody is handed out again.
+    fn check_attempts(&self, stored: &StoredRun) -> Result<(), String> {
+        let event = |id: i64| stored.events.get(usize::try_from(id - 1).ok()?);
+        for ended in &stored.events {
+            let Some(A::ActivityTaskTimedOutEventAttributes(end)) = &ended.attributes else { continue };
+            let Some(started) = event(end.started_event_id) else { continue };
+            let (Some(A::ActivityTaskStartedEventAttributes(start)), Some(scheduled)) =
+                (&started.attributes, event(end.scheduled_event_id))
+            else {
+                continue;
+            };
+            let Some(A::ActivityTaskScheduledEventAttributes(of)) = &scheduled.attributes else { continue };
+            // A start is written with the end, and with its time: this is the earliest that it can have been.
+            let since = from_timestamp(scheduled.event_time.as_ref());
+            let run_id = &stored.run.fixed.run_id;
+            if !self.ledger().was_sent(run_id, &of.activity_id, start.attempt, since) {
+                let (id, attempt) = (&of.activity_id, start.attempt);
+                return Err(format!("attempt {attempt} of activity {id} of run {run_id} has reached nobody"));
+            }
+        }
+        Ok(())
     }
 
     fn check_starts(&self, runs: &[StoredRun]) -> Result<(), String> {
@@ -175,13 +234,13 @@ impl Sim {
                 }
             }
         }
-        for (request_id, start) in &self.ledger.starts {
+        for (request_id, start) in &self.ledger().starts {
             let found = runs.iter().find(|stored| stored.run.fixed.run_id == start.run_id);
             let Some(found) = found else { return Err(format!("the run that {request_id} was told is lost")) };
             if start.made && found.run.fixed.create_request_id != *request_id {
                 return Err(format!("{request_id} was told run {}, which another request made", start.run_id));
             }
-            if *found.run.fixed.workflow_id != *start.key.workflow_id {
+            if found.run.fixed.workflow_id != start.key.workflow_id {
                 return Err(format!("{request_id} was told a run of another workflow"));
             }
         }
@@ -206,7 +265,8 @@ impl Sim {
         let dropped = |request_id: &String| {
             runs.iter().any(|stored| stored.run.signal_requests.contains(request_id) && drops_what_it_holds(stored))
         };
-        let mut lost = self.ledger.signals.iter().filter(|(request_id, _)| !found.contains_key(*request_id));
+        let ledger = self.ledger();
+        let mut lost = ledger.signals.iter().filter(|(request_id, _)| !found.contains_key(*request_id));
         match lost.find(|(request_id, _)| !dropped(request_id)) {
             Some((request_id, key)) => Err(format!("{request_id} to {} was acknowledged and is lost", key.workflow_id)),
             None => Ok(()),
@@ -214,8 +274,8 @@ impl Sim {
     }
 
     fn check_activities(&self, runs: &[StoredRun]) -> Result<(), String> {
-        for end in &self.ledger.activities {
-            let run = runs.iter().find(|stored| (stored.shard, stored.run.number.0) == (end.shard, end.run));
+        for end in &self.ledger().activities {
+            let run = runs.iter().find(|stored| stored.run.fixed.run_id == end.run_id);
             let Some(run) = run else { return Err(format!("the run of {} is lost", end.result)) };
             let is = |event: &&HistoryEvent| match &event.attributes {
                 Some(A::ActivityTaskCompletedEventAttributes(a)) => {
@@ -225,14 +285,17 @@ impl Sim {
             };
             let count = run.events.iter().filter(is).count();
             if count != 1 && !(count == 0 && drops_what_it_holds(run)) {
-                return Err(format!("{} of run {} was acknowledged and is there {count} times", end.result, end.run));
+                return Err(format!(
+                    "{} of run {} was acknowledged and is there {count} times",
+                    end.result, end.run_id
+                ));
             }
         }
         Ok(())
     }
 
     /// Signals between workflows: both sides say the same.
-    fn check_external_signals(&mut self, runs: &[StoredRun]) -> Result<(), String> {
+    fn check_external_signals(&self, runs: &[StoredRun]) -> Result<(), String> {
         let mut received: BTreeMap<String, Vec<(u16, u64)>> = BTreeMap::new();
         for stored in runs {
             for event in &stored.events {
@@ -269,17 +332,17 @@ impl Sim {
         match sent.told {
             Told::Nothing => once,
             Told::Delivered => once && (!taken.is_empty() || targets.any(drops_what_it_holds)),
-            Told::Refused => taken.iter().all(|run| self.archive.contains_key(run)),
+            Told::Refused => taken.iter().all(|run| self.archive().contains_key(run)),
         }
     }
 
-    fn count_facts(&mut self, stored: &StoredRun) {
+    fn count_facts(&self, stored: &StoredRun) {
         for event in &stored.events {
             if let Some(fact) = fact_of(event) {
-                self.sometimes.saw(fact);
+                self.saw(fact);
             }
         }
-        if stored.run.status() == Status::Running {
+        if stored.run.status() == WorkflowExecutionStatus::Running {
             self.fail(format!("run {} is open", stored.run.number.0));
         }
     }

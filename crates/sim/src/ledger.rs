@@ -1,14 +1,15 @@
-//! What callers were told is done: all of it must be found in the histories, once.
+//! What callers were told is done: all of it must be found in the histories, once. And what left the server for whom.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use mainspring_engine::outcome::StartedRun;
-use mainspring_history::shard::ChainKey;
+use mainspring_rt::Timestamp;
+
+use crate::world::Key;
 
 /// An acknowledged start.
 #[derive(Clone, Debug)]
 pub(crate) struct Start {
-    pub(crate) key: ChainKey,
+    pub(crate) key: Key,
     pub(crate) run_id: String,
     /// The request made the run; else it used one that was open.
     pub(crate) made: bool,
@@ -17,8 +18,7 @@ pub(crate) struct Start {
 /// An acknowledged end of an activity.
 #[derive(Clone, Debug)]
 pub(crate) struct ActivityEnd {
-    pub(crate) shard: u16,
-    pub(crate) run: u64,
+    pub(crate) run_id: String,
     pub(crate) result: String,
 }
 
@@ -27,25 +27,28 @@ pub(crate) struct Ledger {
     /// By request id.
     pub(crate) starts: BTreeMap<String, Start>,
     /// By request id.
-    pub(crate) signals: BTreeMap<String, ChainKey>,
+    pub(crate) signals: BTreeMap<String, Key>,
     pub(crate) activities: Vec<ActivityEnd>,
     /// Start requests that were answered more than once.
     pub(crate) repeated: u64,
+    /// Attempts of activities that have left the server: run id, activity id, attempt.
+    sent: BTreeSet<(String, String, i32)>,
+    /// When a started activity was last lost without anybody's fault.
+    excused: Timestamp,
 }
 
 impl Ledger {
     /// The same request must be told the same run, until that run's retention is over.
     pub(crate) fn started(
         &mut self,
-        key: &ChainKey,
         request_id: &str,
-        told: &StartedRun,
+        start: Start,
         is_gone: impl Fn(&str) -> bool,
     ) -> Result<(), String> {
-        let start = Start { key: key.clone(), run_id: told.run_id.clone(), made: told.started };
-        match self.starts.insert(request_id.to_owned(), start.clone()) {
-            Some(before) if before.made && before.run_id != start.run_id && !is_gone(&before.run_id) => {
-                Err(format!("{request_id} was told run {}, now {}", before.run_id, start.run_id))
+        let told = start.run_id.clone();
+        match self.starts.insert(request_id.to_owned(), start) {
+            Some(before) if before.made && before.run_id != told && !is_gone(&before.run_id) => {
+                Err(format!("{request_id} was told run {}, now {told}", before.run_id))
             }
             Some(_) => {
                 self.repeated += 1;
@@ -55,12 +58,27 @@ impl Ledger {
         }
     }
 
-    pub(crate) fn signalled(&mut self, key: &ChainKey, request_id: &str) {
+    pub(crate) fn signalled(&mut self, key: &Key, request_id: &str) {
         self.signals.insert(request_id.to_owned(), key.clone());
     }
 
     /// The runs of a workflow id that clients know of.
-    pub(crate) fn run_ids(&self, key: &ChainKey) -> Vec<String> {
+    pub(crate) fn run_ids(&self, key: &Key) -> Vec<String> {
         self.starts.values().filter(|start| start.key == *key).map(|start| start.run_id.clone()).collect()
+    }
+
+    pub(crate) fn sent(&mut self, run_id: &str, activity_id: &str, attempt: i32) {
+        self.sent.insert((run_id.to_owned(), activity_id.to_owned(), attempt));
+    }
+
+    /// A process has died, a commit's outcome is unknown, or the like: what was started then may have reached nobody.
+    pub(crate) fn excuse(&mut self, at: Timestamp) {
+        self.excused = self.excused.max(at);
+    }
+
+    /// Whether an attempt that ran out of time has left the server, or need not have.
+    pub(crate) fn was_sent(&self, run_id: &str, activity_id: &str, attempt: i32, started: Timestamp) -> bool {
+        let left = self.sent.contains(&(run_id.to_owned(), activity_id.to_owned(), attempt));
+        left || self.excused >= started
     }
 }

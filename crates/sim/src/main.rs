@@ -1,9 +1,19 @@
 //! The simulator's command line: which seeds, and what to print of them.
 
-use std::{io::Write, process::ExitCode};
+#[cfg(planted)]
+mod planted;
+
+use std::{
+    io::Write,
+    process::ExitCode,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
 
 use clap::Parser;
-use mainspring_sim::{Options, Planted, RARE, Report, Sometimes, run};
+use mainspring_sim::{RARE, Report, Sometimes, run};
 
 #[derive(Debug, Parser)]
 #[command(name = "mainspring-sim", about = "Runs seeds of the deterministic simulation.")]
@@ -23,72 +33,125 @@ struct Arguments {
     /// Go on after a failure and count them all.
     #[arg(long)]
     keep_going: bool,
-    /// Put a bug in on purpose.
+    /// Seeds at once, each in a thread of its own.
+    #[arg(long, default_value_t = 1)]
+    threads: usize,
+    /// Put this bug in on purpose; 0 tries them all and says which seed finds each.
+    #[cfg(planted)]
     #[arg(long)]
-    planted: Option<String>,
+    planted: Option<u8>,
 }
 
 /// Seeds from which on every fact must have been seen.
-const ENOUGH: u64 = 1_000;
+const ENOUGH: u64 = 2_000;
+
+/// What the threads have found together.
+#[derive(Default)]
+struct Found {
+    sometimes: Sometimes,
+    steps: Vec<u64>,
+    failed: u64,
+}
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let planted = arguments.planted.as_deref().map(Planted::by_name);
-    if planted == Some(None) {
-        say(&format!("there is no such bug; there are {:?}", Planted::ALL));
+    #[cfg(planted)]
+    if arguments.planted == Some(0) {
+        return planted::find_all(&arguments);
+    }
+    let found = run_all(&arguments);
+    if found.failed > 0 && !arguments.keep_going {
         return ExitCode::FAILURE;
     }
-    let options = Options { planted: planted.flatten(), whole_trace: arguments.trace };
-    let mut sometimes = Sometimes::default();
-    let mut steps = Vec::new();
-    let mut failed = 0;
-    for seed in arguments.seed..arguments.seed + arguments.seeds {
-        let report = run(seed, options);
-        if arguments.twice && run(seed, options).fingerprint != report.fingerprint {
-            say(&format!("cargo xtask sim --seed {seed}\nthe same seed gave two traces"));
-            return ExitCode::FAILURE;
+    if summarize(found) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn run_one(seed: u64, with_trace: bool, arguments: &Arguments) -> Report {
+    #[cfg(planted)]
+    mainspring_rt::planted::set(arguments.planted.unwrap_or(0));
+    #[cfg(not(planted))]
+    let _ = arguments;
+    run(seed, with_trace)
+}
+
+fn run_all(arguments: &Arguments) -> Found {
+    let found = Mutex::new(Found::default());
+    each_seed(arguments, |seed| {
+        let mut report = run_one(seed, arguments.trace, arguments);
+        if arguments.twice && run_one(seed, arguments.trace, arguments).fingerprint != report.fingerprint {
+            report.failure = Some("the same seed gave two traces".to_owned());
         }
-        if arguments.trace {
-            report.trace.iter().for_each(|line| say(line));
+        let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
+        found.sometimes.add(&report.sometimes);
+        found.steps.push(report.steps);
+        report.trace.iter().for_each(|line| say(line));
+        if report.failure.is_some() && (found.failed == 0 || arguments.keep_going) {
+            found.failed += 1;
+            tell(&report, arguments);
         }
-        if report.failure.is_some() {
-            failed += 1;
-            tell(&report, &arguments);
-            if !arguments.keep_going {
-                return ExitCode::FAILURE;
-            }
+        report.failure.is_none() || arguments.keep_going
+    });
+    found.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Gives each seed to a thread, in order, until one says that it is enough.
+fn each_seed(arguments: &Arguments, go_on: impl Fn(u64) -> bool + Sync) {
+    let (next, stop) = (AtomicU64::new(arguments.seed), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        for _ in 0..arguments.threads.max(1) {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= arguments.seed + arguments.seeds {
+                        return;
+                    }
+                    if !go_on(seed) {
+                        stop.store(true, Ordering::Relaxed);
+                    }
+                }
+            });
         }
-        sometimes.add(&report.sometimes);
-        steps.push(report.steps);
-    }
-    summarize(&sometimes, &mut steps);
-    let unseen = sometimes.counts().filter(|(fact, count)| *count == 0 && !RARE.contains(fact));
-    let unseen: Vec<&str> = unseen.map(|(fact, _)| fact).collect();
-    if arguments.seeds >= ENOUGH && !unseen.is_empty() {
-        say(&format!("never seen: {}", unseen.join(", ")));
-        return ExitCode::FAILURE;
-    }
-    say(&format!("{} seeds, {failed} failed", arguments.seeds));
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    });
 }
 
 /// A failure: first how to repeat it, then what it is and what went before.
 fn tell(report: &Report, arguments: &Arguments) {
-    let planted = arguments.planted.as_ref().map(|bug| format!(" --planted {bug}")).unwrap_or_default();
-    say(&format!("cargo xtask sim --seed {}{planted}", report.seed));
+    const LAST: usize = 40;
+    say(&format!("cargo xtask sim --seed {}{}", report.seed, planted_words(arguments)));
     say(report.failure.as_deref().unwrap_or_default());
     if !arguments.trace && !arguments.keep_going {
-        report.trace.iter().for_each(|line| say(line));
+        let lines = run_one(report.seed, true, arguments).trace;
+        lines[lines.len().saturating_sub(LAST)..].iter().for_each(|line| say(line));
     }
 }
 
-fn summarize(sometimes: &Sometimes, steps: &mut [u64]) {
-    for (fact, count) in sometimes.counts() {
+#[cfg(planted)]
+fn planted_words(arguments: &Arguments) -> String {
+    arguments.planted.map(|number| format!(" --planted {number}")).unwrap_or_default()
+}
+
+#[cfg(not(planted))]
+fn planted_words(_: &Arguments) -> &'static str {
+    ""
+}
+
+/// Whether all is well.
+fn summarize(mut found: Found) -> bool {
+    for (fact, count) in found.sometimes.counts() {
         say(&format!("{count:>10}  {fact}"));
     }
-    steps.sort_unstable();
+    found.steps.sort_unstable();
+    let steps = &found.steps;
     let median = steps.get(steps.len() / 2).copied().unwrap_or(0);
     say(&format!("steps of a seed: median {median}, most {}", steps.last().copied().unwrap_or(0)));
+    let unseen = found.sometimes.counts().filter(|(fact, count)| *count == 0 && !RARE.contains(fact));
+    let unseen: Vec<&str> = unseen.map(|(fact, _)| fact).collect();
+    if steps.len() as u64 >= ENOUGH && !unseen.is_empty() {
+        say(&format!("never seen: {}", unseen.join(", ")));
+        return false;
+    }
+    say(&format!("{} seeds, {} failed", steps.len(), found.failed));
+    found.failed == 0
 }
 
 fn say(line: &str) {

@@ -1,101 +1,256 @@
-//! A node: its shards, its task queues, and whatever they have under way. A crash drops it whole.
+//! A process of the server: opened on the store, stopped in good order, dead between any two polls.
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex, PoisonError},
+use std::{sync::Arc, time::Duration};
+
+use mainspring_api::v1::enums::NamespaceState;
+use mainspring_frontend::Frontend;
+use mainspring_history::{Config, History, Namespace, RegisterError};
+use mainspring_rt::{BoxFuture, Driver, Rt, Timestamp};
+use mainspring_store::{Error as StoreError, memory::Fate};
+use mainspring_visibility::Index;
+
+use crate::{
+    disk::Disk,
+    executor::{Class, Owner},
+    random::Random,
+    world::{NAMESPACES, Phase, Sim, namespace_id},
 };
 
-use mainspring_history::{
-    Budget, Waiting,
-    shard::{Event, Settings, Shard},
-};
-use mainspring_matching::{Matching, QueueName, Scan as QueueScan, Task};
-use mainspring_rt::BoxFuture;
-use mainspring_store::{Claim, Error as StoreError, Page, Scan, ShardId};
+/// A stop in good order that takes longer is not waited for, while faults strike.
+const STOP_MAX: Duration = Duration::from_secs(30);
+/// Nor is one that takes longer without faults, and that is wrong. What a shard tries again waits until a clock that was
+/// put back has caught up.
+const CALM_STOP_MAX: Duration = Duration::from_secs(900);
 
-use crate::{plan::Plan, random::Random};
-
-/// Names a call, so that its answer finds who made it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct CallId(pub(crate) u64);
-
-/// Names a poll, so that its task finds who made it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct PollId(pub(crate) u64);
-
-pub(crate) type NodeEvent = Event<CallId, PollId>;
-pub(crate) type Line = Waiting<PollId>;
-
-/// A read of a shard: issued, then executed, then answered.
-pub(crate) struct Reading {
-    pub(crate) shard: usize,
-    pub(crate) ticket: u64,
-    pub(crate) scans: Vec<Scan>,
-    pub(crate) pages: Option<Result<Vec<Page>, StoreError>>,
-}
-
-/// A read of matching, in the same steps.
-pub(crate) struct Scanning {
-    pub(crate) queue: QueueName,
-    pub(crate) scan: QueueScan,
-    pub(crate) page: Option<Option<(Vec<Task>, bool)>>,
-}
-
-/// Answers of commits, in the order in which the store gave them.
-pub(crate) type Acknowledged = Arc<Mutex<VecDeque<(ShardId, u64, u64, Result<(), StoreError>)>>>;
-
+/// How to reach the process that lives.
+#[derive(Clone)]
 pub(crate) struct Node {
-    pub(crate) shards: Vec<Shard<CallId, PollId>>,
-    pub(crate) mailboxes: Vec<VecDeque<NodeEvent>>,
-    pub(crate) matching: Matching<Line>,
-    pub(crate) budget: Budget,
-    pub(crate) reads: Vec<Reading>,
-    pub(crate) scans: Vec<Scanning>,
-    pub(crate) claims: Vec<(usize, BoxFuture<Result<Claim, StoreError>>)>,
-    pub(crate) acknowledged: Acknowledged,
-    /// The store failed for good: the process has to stop.
-    pub(crate) fatal: bool,
+    pub(crate) number: u32,
+    pub(crate) frontend: Frontend,
+    pub(crate) history: History,
 }
 
-impl Node {
-    pub(crate) fn start(plan: &Plan, random: &mut Random) -> Node {
-        let budget = Budget::new(plan.cache_bytes_max);
-        let retention = plan.retention;
-        let settings = Arc::new(Settings {
-            step: mainspring_engine::step,
+/// How a process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// What the store was not done with is lost, but for a part that nobody heard of.
+    Crash,
+    /// Another process takes its place; the store goes on with what it was given.
+    Replaced,
+    /// It stopped by itself, and left nothing.
+    Stopped,
+}
+
+/// The world as a process sees it.
+struct World {
+    sim: Sim,
+    owner: Owner,
+    random: Random,
+}
+
+impl Driver for World {
+    fn now(&self) -> Timestamp {
+        self.sim.wall()
+    }
+
+    fn sleep_until(&self, at: Timestamp) -> BoxFuture<()> {
+        // As on a machine: how long is fixed now, whatever becomes of the clock meanwhile.
+        let pause = at.since(self.now());
+        Box::pin(self.sim.executor.sleep_until(self.sim.time() + pause))
+    }
+
+    fn spawn(&self, task: BoxFuture<()>) {
+        self.sim.executor.spawn(self.owner, Class::Node, task);
+    }
+
+    fn blocking(&self, job: Box<dyn FnOnce() + Send>) {
+        self.spawn(Box::pin(async move { job() }));
+    }
+
+    fn random(&self, out: &mut [u8]) {
+        for chunk in out.chunks_mut(8) {
+            chunk.copy_from_slice(&self.random.next().to_le_bytes()[..chunk.len()]);
+        }
+    }
+}
+
+impl Sim {
+    /// Starts a process, again and again until one stands.
+    pub(crate) async fn start_node(&self) {
+        loop {
+            let number = u32::try_from(self.new_id()).unwrap_or(u32::MAX);
+            self.note(|| format!("node {number} starts"));
+            let (stands, stood) = tokio::sync::oneshot::channel();
+            let sim = self.clone();
+            let opening = async move {
+                let _ = stands.send(sim.open_node(number).await);
+            };
+            self.executor.spawn(Owner::Node(number), Class::Node, Box::pin(opening));
+            match stood.await {
+                Ok(Ok(node)) => {
+                    self.watch(&node);
+                    *self.node() = Some(node);
+                    return;
+                }
+                Ok(Err(error)) => {
+                    self.note(|| format!("node {number} cannot start: {error}"));
+                    self.saw("node could not start");
+                    self.executor.kill_all_of(Owner::Node(number));
+                    // A store that has failed for good works again in the next process only.
+                    self.store.crash();
+                }
+                Err(_) => return self.fail(format!("node {number} ends before it stands")),
+            }
+            self.pause(1, 2_000).await;
+        }
+    }
+
+    async fn open_node(&self, number: u32) -> Result<Node, StoreError> {
+        let plan = &self.plan;
+        let random = self.random().fork();
+        let rt = Rt::from_driver(World { sim: self.clone(), owner: Owner::Node(number), random });
+        let config = Config {
+            rt: rt.clone(),
+            store: Arc::new(Disk::new(self.clone())),
+            index: Index::memory().map_err(|error| StoreError::Unknown(error.to_string()))?,
             limits: plan.limits.clone(),
-            retention: Arc::new(move |_| retention),
-            refill_index: Arc::new(|| false),
-            budget: budget.clone(),
+            cache_bytes_max: plan.cache_bytes_max,
+            tuning: plan.tuning.clone(),
+        };
+        let history = History::open(config).await?;
+        for (index, name) in NAMESPACES.iter().enumerate() {
+            let namespace = Namespace {
+                id: namespace_id(index),
+                name: (*name).to_owned(),
+                state: NamespaceState::Registered as i32,
+                description: String::new(),
+                owner_email: String::new(),
+                retention: plan.retention,
+                data: Default::default(),
+                search_attributes: Default::default(),
+                created_at: rt.now(),
+            };
+            match history.namespaces().register(namespace).await {
+                Ok(()) | Err(RegisterError::Exists) => {}
+                Err(RegisterError::Store(error)) => return Err(error),
+            }
+        }
+        let limits = plan.limits.clone();
+        let frontend =
+            Frontend::new(mainspring_frontend::Config { rt, history: history.clone(), limits, store_name: "memory" });
+        Ok(Node { number, frontend, history })
+    }
+
+    /// A process whose store failed for good stops by itself.
+    fn watch(&self, node: &Node) {
+        let (sim, number, mut failed) = (self.clone(), node.number, node.history.failed());
+        self.spawn(async move {
+            if failed.wait_for(Option::is_some).await.is_ok() && sim.is_alive(number) {
+                sim.end_node(End::Crash);
+            }
         });
-        let shards = (0..plan.shards).map(|id| Shard::new(ShardId(id), settings.clone(), random.next())).collect();
-        Node {
-            shards,
-            mailboxes: (0..plan.shards).map(|_| VecDeque::from([Event::Open])).collect(),
-            matching: Matching::new(plan.matching.clone()),
-            budget,
-            reads: Vec::new(),
-            scans: Vec::new(),
-            claims: Vec::new(),
-            acknowledged: Acknowledged::default(),
-            fatal: false,
+    }
+
+    fn is_alive(&self, number: u32) -> bool {
+        self.node().as_ref().is_some_and(|node| node.number == number)
+    }
+
+    /// The process ends between two polls of its tasks, and another one starts some time later.
+    pub(crate) fn end_node(&self, end: End) {
+        let Some(node) = self.node().take() else { return };
+        self.note(|| format!("node {} ends: {end:?}", node.number));
+        match end {
+            End::Crash => {
+                self.saw("crash");
+                if !self.store.pending().is_empty() {
+                    self.saw("crash with batches in flight");
+                }
+                for shard in self.store.pending() {
+                    while self.random().one_in(3) && self.store.execute(shard, Fate::Unheard) {}
+                }
+            }
+            End::Replaced => {
+                if !self.store.pending().is_empty() {
+                    self.saw("replaced with batches in flight");
+                }
+            }
+            End::Stopped => {
+                self.saw("stopped in good order");
+                // A shard that waits for a broken store has nothing to lose, and is not waited for.
+                if !self.store.pending().is_empty() && !self.faulty() {
+                    self.fail("the node has stopped with batches in flight".to_owned());
+                }
+            }
+        }
+        let owner = Owner::Node(node.number);
+        drop(node);
+        self.executor.kill_all_of(owner);
+        if end == End::Crash {
+            self.store.crash();
+        }
+        self.ledger().excuse(self.latest());
+        self.check_stored();
+        if self.phase() < Phase::Retire {
+            self.start_later();
         }
     }
 
-    /// Puts the store's answers into the mailboxes.
-    pub(crate) fn take_acknowledged(&mut self) {
-        let mut acknowledged = self.acknowledged.lock().unwrap_or_else(PoisonError::into_inner);
-        for (shard, epoch, seq, result) in acknowledged.drain(..) {
-            self.mailboxes[usize::from(shard.0)].push_back(Event::Committed { epoch, seq, result });
+    fn start_later(&self) {
+        let sim = self.clone();
+        self.spawn(async move {
+            sim.pause(0, 3_000).await;
+            if sim.random().one_in(3) {
+                sim.jump_clock();
+            }
+            sim.start_node().await;
+        });
+    }
+
+    /// Sends everybody home, waits for the store, and ends the process.
+    pub(crate) fn stop_node(&self) {
+        let Some(node) = self.node().clone() else { return };
+        let sim = self.clone();
+        self.spawn(async move {
+            sim.note(|| format!("node {} is asked to stop", node.number));
+            let stopping = async {
+                node.frontend.end_polls();
+                node.history.close().await;
+            };
+            let calm = !sim.faulty();
+            let patience = if calm { CALM_STOP_MAX } else { STOP_MAX };
+            let stopped = sim.within(patience, stopping).await.is_some();
+            let number = node.number;
+            drop(node);
+            if !sim.is_alive(number) {
+                return;
+            }
+            if !stopped && calm {
+                sim.fail("the node does not stop".to_owned());
+            }
+            sim.end_node(if stopped { End::Stopped } else { End::Crash });
+        });
+    }
+
+    pub(crate) fn jump_clock(&self) {
+        if !self.faulty() {
+            return;
+        }
+        let (plan, millis) = (&self.plan.faults, i64::try_from(self.random().between(1, 30_000)).unwrap_or(1));
+        if plan.clock_steps_back > 0 && self.random().one_in(2) {
+            self.saw("clock stepped back");
+            self.bend_clock(-millis * 1_000_000);
+        } else if plan.clock_jumps > 0 {
+            self.saw("clock jumped forward");
+            self.bend_clock(millis * 1_000_000);
         }
     }
 
-    /// Nothing is on its way inside the node.
-    pub(crate) fn is_idle(&self) -> bool {
-        self.mailboxes.iter().all(VecDeque::is_empty)
-            && self.shards.iter().all(Shard::is_idle)
-            && self.reads.is_empty()
-            && self.scans.is_empty()
-            && self.claims.is_empty()
+    /// What the future comes to, unless that takes too long: then it is dropped.
+    pub(crate) async fn within<T>(&self, patience: Duration, future: impl Future<Output = T>) -> Option<T> {
+        use futures_util::future::{Either, select};
+        match select(std::pin::pin!(future), self.sleep(patience)).await {
+            Either::Left((come, _)) => Some(come),
+            Either::Right(_) => None,
+        }
     }
 }

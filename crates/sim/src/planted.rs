@@ -1,43 +1,45 @@
-//! Bugs that are put in on purpose, to prove that the checkers find them.
+//! Proves the simulator: each bug that is put in on purpose must be found.
 
-/// One bug.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Planted {
-    /// A batch counts as durable when it is handed to the store.
-    AnswerBeforeCommit,
-    /// Now and then a wake row is not written.
-    WakeRowLost,
-    /// Now and then a task row is not written.
-    TaskRowLost,
-    /// Now and then an item of a run is not written.
-    ItemLost,
-    /// Now and then a batch of history is not written.
-    HistoryLost,
-    /// The answer to an effect gets lost and nobody asks again.
-    EffectAnswerLost,
-    /// An effect is sent again under another request id.
-    EffectWithNewRequest,
-    /// A caller is answered twice.
-    AnsweredTwice,
-    /// A start is given to the store in two halves, and the node dies between them.
-    TornBatch,
+use std::{
+    process::ExitCode,
+    sync::{Mutex, PoisonError},
+};
+
+use mainspring_rt::planted::{LAST, set};
+use mainspring_sim::{Report, run};
+
+use crate::{Arguments, each_seed, say};
+
+/// Puts the bugs in one after the other, each until a seed finds it.
+pub(crate) fn find_all(arguments: &Arguments) -> ExitCode {
+    let mut unfound = 0;
+    for planted in 1..=LAST {
+        match find(planted, arguments) {
+            Some((seed, why)) => say(&format!("planted {planted:>2}: found by seed {seed}: {why}")),
+            None => {
+                unfound += 1;
+                say(&format!("planted {planted:>2}: not found by {} seeds", arguments.seeds));
+            }
+        }
+    }
+    if unfound == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-impl Planted {
-    pub const ALL: &[Planted] = &[
-        Planted::AnswerBeforeCommit,
-        Planted::WakeRowLost,
-        Planted::TaskRowLost,
-        Planted::ItemLost,
-        Planted::HistoryLost,
-        Planted::EffectAnswerLost,
-        Planted::EffectWithNewRequest,
-        Planted::AnsweredTwice,
-        Planted::TornBatch,
-    ];
+/// The first seed that finds the bug, and as what.
+fn find(planted: u8, arguments: &Arguments) -> Option<(u64, String)> {
+    let first = Mutex::new(None::<(u64, String)>);
+    each_seed(arguments, |seed| {
+        let Some(why) = run_planted(seed, planted).failure else { return true };
+        let mut first = first.lock().unwrap_or_else(PoisonError::into_inner);
+        if first.as_ref().is_none_or(|(earlier, _)| seed < *earlier) {
+            *first = Some((seed, why.lines().next().unwrap_or_default().chars().take(120).collect()));
+        }
+        false
+    });
+    first.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
 
-    /// By its name, as `Debug` writes it.
-    pub fn by_name(name: &str) -> Option<Planted> {
-        Planted::ALL.iter().copied().find(|bug| format!("{bug:?}") == name)
-    }
+fn run_planted(seed: u64, planted: u8) -> Report {
+    set(planted);
+    run(seed, false)
 }

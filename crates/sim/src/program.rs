@@ -78,9 +78,9 @@ enum End {
 
 impl Program {
     pub(crate) fn of(kind: Type) -> Program {
-        let mut random = Random::new(kind.seed.wrapping_add(kind.depth << 40).wrapping_add(kind.generation << 50));
+        let random = Random::new(kind.seed.wrapping_add(kind.depth << 40).wrapping_add(kind.generation << 50));
         let count = random.between(0, 4);
-        let steps = (0..count).map(|_| step(&mut random, kind)).collect();
+        let steps = (0..count).map(|_| step(&random, kind)).collect();
         let end = match random.below(8) {
             0 => End::Fail,
             1 | 2 if kind.generation < 2 => End::ContinueAsNew,
@@ -116,7 +116,7 @@ impl Program {
     }
 }
 
-fn step(random: &mut Random, kind: Type) -> Step {
+fn step(random: &Random, kind: Type) -> Step {
     match random.below(16) {
         0..=3 => Step::Activities((0..random.between(1, 3)).map(|_| activity(random)).collect()),
         4 => Step::CancelActivity(activity(random), random.between(1, 4)),
@@ -138,11 +138,11 @@ fn step(random: &mut Random, kind: Type) -> Step {
     }
 }
 
-fn some_workflow_id(random: &mut Random) -> String {
+fn some_workflow_id(random: &Random) -> String {
     format!("wf-{}", random.below(WORKFLOW_IDS))
 }
 
-fn activity(random: &mut Random) -> ActivityPlan {
+fn activity(random: &Random) -> ActivityPlan {
     let behaviour = *random.pick(&[
         "ok", "ok", "ok", "ok", "fail1", "fail2", "fail9", "fatal", "beat", "hang", "hang1", "byid", "byid0", "waits",
     ]);
@@ -157,7 +157,7 @@ fn activity(random: &mut Random) -> ActivityPlan {
     }
 }
 
-fn child(random: &mut Random, kind: Type) -> Step {
+fn child(random: &Random, kind: Type) -> Step {
     let policies = [ParentClosePolicy::Terminate, ParentClosePolicy::Abandon, ParentClosePolicy::RequestCancel];
     let program = Type { seed: random.below(1 << 30), depth: kind.depth + 1, generation: 0 };
     let shared = random.one_in(8);

@@ -1,46 +1,34 @@
-//! What happened, a line each: the last ones for a person, a fingerprint of all for comparing two runs.
-
-use std::collections::VecDeque;
-
-/// Lines that a failure shows.
-const LAST: usize = 40;
+//! What happened: a fingerprint for comparing two runs, and lines for a person, who asks for them by running the seed again.
 
 pub(crate) struct Trace {
-    last: VecDeque<String>,
     fingerprint: u64,
-    /// Keeps every line.
-    whole: Option<Vec<String>>,
+    /// Nobody pays for words that nobody reads.
+    lines: Option<Vec<String>>,
 }
 
 impl Trace {
-    pub(crate) fn new(keep_all: bool) -> Trace {
-        Trace {
-            last: VecDeque::with_capacity(LAST),
-            fingerprint: 0xcbf2_9ce4_8422_2325,
-            whole: keep_all.then(Vec::new),
+    pub(crate) fn new(with_lines: bool) -> Trace {
+        Trace { fingerprint: 0xcbf2_9ce4_8422_2325, lines: with_lines.then(Vec::new) }
+    }
+
+    pub(crate) fn line(&mut self, at_millis: i64, line: impl FnOnce() -> String) {
+        if let Some(lines) = &mut self.lines {
+            lines.push(format!("{at_millis:>9}ms {}", line()));
         }
     }
 
-    pub(crate) fn line(&mut self, line: String) {
-        // FNV-1a: no hash that differs from process to process.
-        for byte in line.bytes().chain([b'\n']) {
+    /// FNV-1a: no hash that differs from process to process.
+    pub(crate) fn mix(&mut self, number: u64) {
+        for byte in number.to_le_bytes() {
             self.fingerprint = (self.fingerprint ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
         }
-        if let Some(whole) = &mut self.whole {
-            whole.push(line);
-            return;
-        }
-        if self.last.len() == LAST {
-            self.last.pop_front();
-        }
-        self.last.push_back(line);
     }
 
     pub(crate) fn fingerprint(&self) -> u64 {
         self.fingerprint
     }
 
-    pub(crate) fn into_lines(self) -> Vec<String> {
-        self.whole.unwrap_or_else(|| self.last.into())
+    pub(crate) fn take_lines(&mut self) -> Vec<String> {
+        self.lines.take().unwrap_or_default()
     }
 }

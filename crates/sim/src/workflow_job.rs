@@ -1,236 +1,288 @@
 //! A workflow task in a worker's hands: its history is read and checked, its commands are decided, its answer is taken.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use mainspring_api::v1::{
-    enums::{EventType, WorkflowTaskFailedCause},
-    history::{HistoryEvent, history_event::Attributes},
+use mainspring_api::{
+    time::duration,
+    v1::{
+        common::WorkflowExecution,
+        enums::{EventType, QueryResultType, WorkflowTaskFailedCause as Cause},
+        history::HistoryEvent,
+        query::{WorkflowQuery, WorkflowQueryResult},
+        taskqueue::StickyExecutionAttributes,
+        workflowservice::{
+            GetWorkflowExecutionHistoryRequest, GetWorkflowExecutionHistoryResponse, PollWorkflowTaskQueueResponse,
+            ResetStickyTaskQueueRequest, ResetStickyTaskQueueResponse, RespondQueryTaskCompletedRequest,
+            RespondQueryTaskCompletedResponse, RespondWorkflowTaskCompletedRequest,
+            RespondWorkflowTaskCompletedResponse, RespondWorkflowTaskFailedRequest, RespondWorkflowTaskFailedResponse,
+        },
+    },
 };
-use mainspring_engine::{
-    Input, Rejected, Reply,
-    input::{CompleteWorkflowTask, FailWorkflowTask, WorkflowTaskToken},
-    outcome::{Chunk, CompletedWorkflowTask, StartedWorkflowTask},
-};
-use mainspring_history::{Answered, Error, RunKey};
+use tonic::{Code, Status};
 
 use crate::{
-    checks::Expect,
-    commands,
+    commands::{self, payloads, text_of},
     facts::Facts,
+    network::{Check, no_check},
     program::{Program, Type},
-    sim::Sim,
-    stored,
-    workers::{ActivityJob, Doing, Job},
-    world::{NAMESPACES, namespace_id},
+    worker::Worker,
+    world::NAMESPACES,
 };
 
 /// How long a task waits on a worker's own queue.
 const STICKY: Duration = Duration::from_secs(3);
 
-pub(crate) struct WorkflowJob {
-    pub(crate) task: StartedWorkflowTask,
-    run: RunKey,
-    facts: Facts,
-    /// Asked, and asked again when no answer came.
-    request: Option<Input>,
-}
-
-impl WorkflowJob {
-    fn token(&self) -> WorkflowTaskToken {
-        WorkflowTaskToken {
-            run_id: self.task.fixed.run_id.clone(),
-            scheduled_event_id: self.task.scheduled_event_id,
-            started_event_id: self.task.started_event_id,
-            attempt: self.task.attempt,
-            stamp: self.task.task.stamp,
-        }
-    }
-}
-
-impl Sim {
-    /// A task has come: the worker takes in what it was told of the history.
-    pub(crate) fn receive_workflow(
-        &mut self,
-        worker: usize,
-        slot: usize,
-        task: StartedWorkflowTask,
-        run: RunKey,
-        tail: &[Chunk],
-    ) {
-        if task.attempt > 1 {
-            self.sometimes.saw("workflow task transient");
-        }
-        match self.facts_for(worker, &task, run, tail) {
-            Ok(Some(facts)) => {
-                self.workers[worker].cache.insert(task.fixed.run_id.clone(), facts.clone());
-                let job = WorkflowJob { task, run, facts, request: None };
-                *self.doing(worker, slot) = Doing::Working(Job::Workflow(Box::new(job)));
+impl Worker {
+    /// Works on the task, and on those that come with its answer.
+    pub(crate) async fn work_on_workflow(self: Arc<Self>, namespace: usize, task: PollWorkflowTaskQueueResponse) {
+        let mut next = Some(task);
+        while let Some(task) = next.take() {
+            if task.attempt > 1 {
+                self.sim.saw("workflow task transient");
             }
-            Ok(None) => {}
-            Err(why) => self.fail(format!(
-                "workflow task {} of {} run {}: {why}",
-                task.started_event_id, task.fixed.workflow_id, run.run.0
-            )),
+            if let Some(query) = &task.query {
+                return self.answer_query(namespace, &task, query).await;
+            }
+            let run_id = task.workflow_execution.clone().unwrap_or_default().run_id;
+            let facts = match self.facts_for(namespace, &task).await {
+                Ok(Some(facts)) => facts,
+                Ok(None) => return,
+                Err(why) => {
+                    let started = task.started_event_id;
+                    return self.sim.fail(format!("workflow task {started} of run {run_id}: {why}"));
+                }
+            };
+            self.cache().insert(run_id.clone(), facts.clone());
+            let faults = &self.sim.plan.faults;
+            if self.sim.strikes(faults.worker_idles) {
+                return self.sim.saw("worker idled");
+            }
+            if self.sim.strikes(faults.worker_errs) {
+                self.cache().remove(&run_id);
+                return self.report_failure(namespace, &task, Cause::WorkflowWorkerUnhandledFailure).await;
+            }
+            next = self.clone().complete(namespace, &task, &facts).await;
         }
     }
 
-    /// The run up to the task's start; `None` when retention has taken it meanwhile.
-    fn facts_for(
-        &mut self,
-        worker: usize,
-        task: &StartedWorkflowTask,
-        run: RunKey,
-        tail: &[Chunk],
-    ) -> Result<Option<Facts>, String> {
-        let from = task.history_from;
-        let cached = self.workers[worker].cache.remove(&task.fixed.run_id);
-        let cached = cached.filter(|facts| from > 1 && facts.last_event_id + 1 == from);
-        if from > 1 {
-            self.sometimes.saw(if cached.is_some() { "sticky hit" } else { "sticky miss" });
+    async fn answer_query(&self, namespace: usize, task: &PollWorkflowTaskQueueResponse, query: &WorkflowQuery) {
+        self.sim.saw("query task");
+        let answer = answer_to(query);
+        let request = RespondQueryTaskCompletedRequest {
+            task_token: task.task_token.clone(),
+            completed_type: QueryResultType::Answered as i32,
+            query_result: answer.answer,
+            namespace: NAMESPACES[namespace].to_owned(),
+            ..Default::default()
+        };
+        let answer: Result<RespondQueryTaskCompletedResponse, Status> =
+            self.sim.ask("RespondQueryTaskCompleted", &request, &no_check()).await;
+        if let Err(status) = answer {
+            self.sim.refused("the answer to a query", &status, &[Code::NotFound]);
         }
-        let (mut facts, from) = match cached {
-            Some(facts) => (facts, from),
-            None => (Facts::default(), 1),
-        };
-        let in_tail = tail.first().is_some_and(|first| first.first_event_id <= from);
-        self.sometimes.saw(if in_tail { "history from the tail" } else { "history from the store" });
-        let events = if in_tail {
-            stored::events_of(tail.iter().map(|chunk| &chunk.bytes))?
-        } else {
-            match stored::history(&self.store, run.shard, run.run.0)? {
-                events if events.is_empty() => return Ok(None),
-                events => events,
+    }
+
+    /// The run up to the task's start; `None` when the worker gives up on it.
+    async fn facts_for(&self, namespace: usize, task: &PollWorkflowTaskQueueResponse) -> Result<Option<Facts>, String> {
+        let run_id = task.workflow_execution.clone().unwrap_or_default().run_id;
+        let history = task.history.clone().unwrap_or_default();
+        let mut events = history.decode_events().map_err(|why| why.to_string())?;
+        let first = events.first().map_or(0, |event| event.event_id);
+        let cached = self.cache().remove(&run_id);
+        let cached = cached.filter(|facts| first > 1 && facts.last_event_id + 1 == first);
+        if first > 1 {
+            self.sim.saw(if cached.is_some() { "sticky hit" } else { "sticky miss" });
+        }
+        let mut facts = cached.unwrap_or_default();
+        if first > 1 && facts.last_event_id == 0 {
+            if self.sim.random().one_in(3) {
+                self.give_up(namespace, task).await;
+                return Ok(None);
             }
-        };
-        let told = events.iter().filter(|event| (from..task.next_event_id).contains(&event.event_id));
-        let told: Vec<&HistoryEvent> = told.chain(&task.virtual_events).collect();
-        for event in &told {
+            match self.whole_history(namespace, task).await? {
+                Some(whole) => events = whole,
+                None => return Ok(None),
+            }
+        } else if !task.next_page_token.is_empty() {
+            let token = task.next_page_token.clone();
+            match self.pages(namespace, task, token).await? {
+                Some(rest) => events.extend(rest),
+                None => return Ok(None),
+            }
+        }
+        for event in &events {
             facts.apply(event)?;
         }
-        check_last(task, told.last().copied())?;
+        check_last(task, events.last())?;
         Ok(Some(facts))
     }
 
-    pub(crate) fn work_on_workflow(&mut self, worker: usize, slot: usize, mut job: WorkflowJob) {
-        let faulty = self.faulty();
-        let key = Sim::key_of(&job.task.fixed.namespace_id, &job.task.fixed.workflow_id);
-        let input = match job.request.take() {
-            Some(input) => input,
-            None if faulty && self.random.hits(self.plan.faults.worker_idles) => return,
-            None if faulty && self.random.hits(self.plan.faults.worker_errs) => {
-                self.workers[worker].cache.remove(&job.task.fixed.run_id);
-                failure(&job)
-            }
-            None => self.completion(worker, &job),
+    /// A worker that cannot go on with part of a history has the run's own queue forgotten, and the task done again.
+    async fn give_up(&self, namespace: usize, task: &PollWorkflowTaskQueueResponse) {
+        let request = ResetStickyTaskQueueRequest {
+            namespace: NAMESPACES[namespace].to_owned(),
+            execution: task.workflow_execution.clone(),
         };
-        job.request = Some(input.clone());
-        let expect = Expect::TaskEnded { run: job.run, started_event_id: job.task.started_event_id };
-        let expect = if job.task.attempt > 1 { Expect::Nothing } else { expect };
-        self.tell(worker, slot, key, input, expect, Job::Workflow(Box::new(job)));
+        let answer: Result<ResetStickyTaskQueueResponse, Status> =
+            self.sim.ask("ResetStickyTaskQueue", &request, &no_check()).await;
+        if let Err(status) = answer {
+            self.sim.refused("a reset of the sticky queue", &status, &[Code::NotFound]);
+        }
+        self.report_failure(namespace, task, Cause::ResetStickyTaskQueue).await;
     }
 
-    fn completion(&mut self, worker: usize, job: &WorkflowJob) -> Input {
-        let program = Type::parse(&job.facts.workflow_type).map(Program::of);
-        let mut commands =
-            program.map_or_else(Vec::new, |program| program.decide(&job.facts, &job.task.fixed.workflow_id));
-        let odd = self.faulty() && self.random.hits(self.plan.faults.worker_errs);
-        let beats = self.faulty() && self.random.one_in(30);
+    /// Events up to the task's start; `None` when the task is over meanwhile.
+    async fn whole_history(
+        &self,
+        namespace: usize,
+        task: &PollWorkflowTaskQueueResponse,
+    ) -> Result<Option<Vec<HistoryEvent>>, String> {
+        let Some(mut events) = self.pages(namespace, task, bytes::Bytes::new()).await? else { return Ok(None) };
+        let is_start = |event: &HistoryEvent| event.event_type() == EventType::WorkflowTaskStarted;
+        events.retain(|event| event.event_id <= task.started_event_id);
+        let whole = events.last().is_some_and(|last| last.event_id == task.started_event_id && is_start(last));
+        Ok(whole.then_some(events))
+    }
+
+    async fn pages(
+        &self,
+        namespace: usize,
+        task: &PollWorkflowTaskQueueResponse,
+        token: bytes::Bytes,
+    ) -> Result<Option<Vec<HistoryEvent>>, String> {
+        let mut request = GetWorkflowExecutionHistoryRequest {
+            namespace: NAMESPACES[namespace].to_owned(),
+            execution: Some(WorkflowExecution { ..task.workflow_execution.clone().unwrap_or_default() }),
+            next_page_token: token,
+            ..Default::default()
+        };
+        let mut events = Vec::new();
+        loop {
+            let answer: Result<GetWorkflowExecutionHistoryResponse, Status> =
+                self.sim.ask("GetWorkflowExecutionHistory", &request, &no_check()).await;
+            let answer = match answer {
+                Ok(answer) => answer,
+                // Retention has taken it meanwhile.
+                Err(status) if status.code() == Code::NotFound => return Ok(None),
+                Err(status) => return Err(format!("a history is refused: {status:?}")),
+            };
+            events.extend(answer.history.unwrap_or_default().decode_events().map_err(|why| why.to_string())?);
+            if answer.next_page_token.is_empty() {
+                self.sim.saw("history read by a worker");
+                return Ok(Some(events));
+            }
+            request.next_page_token = answer.next_page_token;
+        }
+    }
+
+    async fn complete(
+        self: Arc<Self>,
+        namespace: usize,
+        task: &PollWorkflowTaskQueueResponse,
+        facts: &Facts,
+    ) -> Option<PollWorkflowTaskQueueResponse> {
+        let execution = task.workflow_execution.clone().unwrap_or_default();
+        let request = self.completion(namespace, task, facts, &execution.workflow_id);
+        let (run_id, started, first) = (execution.run_id.clone(), task.started_event_id, task.attempt <= 1);
+        let check: Check = Arc::new(move |sim, answer| match answer {
+            Ok(_) if first => sim.check_task_ended(namespace, &run_id, started),
+            _ => Ok(()),
+        });
+        let answer: Result<RespondWorkflowTaskCompletedResponse, Status> =
+            self.sim.ask("RespondWorkflowTaskCompleted", &request, &check).await;
+        match answer {
+            Ok(answer) => {
+                for activity in answer.activity_tasks {
+                    self.sim.saw("activity eager");
+                    let worker = self.clone();
+                    self.spawn(async move { worker.run_activity(namespace, activity).await });
+                }
+                answer.workflow_task.inspect(|_| self.sim.saw("workflow task inline"))
+            }
+            Err(status) => {
+                self.cache().remove(&execution.run_id);
+                if status.message().contains("UnhandledCommand") {
+                    self.sim.saw("unhandled command");
+                }
+                self.sim.refused("a completion", &status, &[Code::NotFound, Code::InvalidArgument]);
+                None
+            }
+        }
+    }
+
+    fn completion(
+        &self,
+        namespace: usize,
+        task: &PollWorkflowTaskQueueResponse,
+        facts: &Facts,
+        workflow_id: &str,
+    ) -> RespondWorkflowTaskCompletedRequest {
+        let program = Type::parse(&facts.workflow_type).map(Program::of);
+        let mut commands = program.map_or_else(Vec::new, |program| program.decide(facts, workflow_id));
+        let odd = self.sim.strikes(self.sim.plan.faults.worker_errs);
+        let beats = self.sim.strikes(300);
         if beats {
+            self.sim.saw("workflow task heartbeat");
             commands.clear();
         } else if odd {
-            commands.insert(0, if self.random.one_in(2) { commands::complete() } else { commands::cancel_timer("no") });
+            let other = self.sim.random().one_in(2);
+            commands.insert(0, if other { commands::complete() } else { commands::cancel_timer("no") });
         }
-        let of = &self.workers[worker];
-        let sticky = (of.sticky_queue(), STICKY);
-        let identity = of.name();
-        let namespaces = NAMESPACES.iter().enumerate();
-        Input::CompleteWorkflowTask(Box::new(CompleteWorkflowTask {
-            token: job.token(),
+        let (sticks, new) = (!self.sim.random().one_in(4), self.sim.random().one_in(2));
+        let query_results: BTreeMap<String, WorkflowQueryResult> =
+            task.queries.iter().map(|(id, query)| (id.clone(), answer_to(query))).collect();
+        if !query_results.is_empty() {
+            self.sim.saw("query with a workflow task");
+        }
+        RespondWorkflowTaskCompletedRequest {
+            task_token: task.task_token.clone(),
             commands,
-            identity,
-            sticky: (!self.random.one_in(4)).then_some(sticky),
-            return_new_task: self.random.one_in(2),
-            force_new_task: beats,
-            namespaces: namespaces.map(|(id, name)| ((*name).to_owned(), namespace_id(id).to_string())).collect(),
-            ..CompleteWorkflowTask::default()
-        }))
-    }
-
-    pub(crate) fn workflow_answered(
-        &mut self,
-        worker: usize,
-        slot: usize,
-        job: &WorkflowJob,
-        result: Result<Answered, Error>,
-    ) {
-        let run_id = &job.task.fixed.run_id;
-        match result {
-            Ok(Answered::Reply(answer)) => match answer.reply {
-                Reply::Completed(completed) => self.completed(worker, slot, job, *completed, &answer.tail),
-                Reply::Done => {}
-                reply => self.fail(format!("a workflow task's worker is told {reply:?}")),
-            },
-            Ok(Answered::View(_) | Answered::Query(_)) => self.fail("a workflow task's worker gets a view".to_owned()),
-            Err(Error::Rejected(
-                Rejected::WorkflowTaskNotFound
-                | Rejected::NotFound
-                | Rejected::Closed
-                | Rejected::OtherRun
-                | Rejected::InvalidArgument(_),
-            )) => {
-                self.workers[worker].cache.remove(run_id);
-            }
-            Err(error) => self.fail(format!("a workflow task's worker is refused with {error:?}")),
+            identity: self.name(),
+            sticky_attributes: sticks.then(|| StickyExecutionAttributes {
+                worker_task_queue: Some(self.sticky_queue()),
+                schedule_to_start_timeout: Some(duration(STICKY)),
+            }),
+            return_new_workflow_task: new,
+            force_create_new_workflow_task: beats,
+            query_results,
+            namespace: NAMESPACES[namespace].to_owned(),
+            ..Default::default()
         }
     }
 
-    fn completed(
-        &mut self,
-        worker: usize,
-        slot: usize,
-        job: &WorkflowJob,
-        completed: CompletedWorkflowTask,
-        tail: &[Chunk],
-    ) {
-        if let Some(refused) = completed.refused {
-            self.workers[worker].cache.remove(&job.task.fixed.run_id);
-            if refused.cause == WorkflowTaskFailedCause::UnhandledCommand {
-                self.sometimes.saw("unhandled command");
-            }
-        }
-        let activities = completed.activities.into_iter().map(|activity| ActivityJob::new(activity, job.run));
-        self.workers[worker].eager.extend(activities);
-        if let Some(next) = completed.next_task {
-            self.sometimes.saw("workflow task inline");
-            self.receive_workflow(worker, slot, *next, job.run, tail);
+    async fn report_failure(&self, namespace: usize, task: &PollWorkflowTaskQueueResponse, cause: Cause) {
+        let request = RespondWorkflowTaskFailedRequest {
+            task_token: task.task_token.clone(),
+            cause: cause as i32,
+            failure: Some(commands::failure("the worker has a bug")),
+            identity: self.name(),
+            namespace: NAMESPACES[namespace].to_owned(),
+            ..Default::default()
+        };
+        let answer: Result<RespondWorkflowTaskFailedResponse, Status> =
+            self.sim.ask("RespondWorkflowTaskFailed", &request, &no_check()).await;
+        if let Err(status) = answer {
+            self.sim.refused("the failure of a workflow task", &status, &[Code::NotFound]);
         }
     }
 }
 
-fn failure(job: &WorkflowJob) -> Input {
-    Input::FailWorkflowTask(Box::new(FailWorkflowTask {
-        token: job.token(),
-        cause: WorkflowTaskFailedCause::WorkflowWorkerUnhandledFailure,
-        failure: Some(commands::failure("the worker has a bug")),
-        identity: "worker".to_owned(),
-        binary_checksum: String::new(),
-        worker_version: None,
-    }))
+/// The one answer to a question, so that a mix-up shows.
+fn answer_to(query: &WorkflowQuery) -> WorkflowQueryResult {
+    let question = text_of(query.query_args.as_ref()).unwrap_or_default();
+    WorkflowQueryResult {
+        result_type: QueryResultType::Answered as i32,
+        answer: payloads(&format!("answer to {question}")),
+        ..Default::default()
+    }
 }
 
 /// What a worker is told ends with the start of its task.
-fn check_last(task: &StartedWorkflowTask, last: Option<&HistoryEvent>) -> Result<(), String> {
+fn check_last(task: &PollWorkflowTaskQueueResponse, last: Option<&HistoryEvent>) -> Result<(), String> {
     let Some(last) = last else { return Err("no event is told".to_owned()) };
-    if last.event_type() != EventType::WorkflowTaskStarted || last.event_id != task.started_event_id {
-        let (kind, id) = (last.event_type().as_str_name(), last.event_id);
-        return Err(format!("the last event is {kind} {id}, not the task's start"));
+    if last.event_type() == EventType::WorkflowTaskStarted && last.event_id == task.started_event_id {
+        return Ok(());
     }
-    match &last.attributes {
-        Some(Attributes::WorkflowTaskStartedEventAttributes(started))
-            if started.scheduled_event_id == task.scheduled_event_id =>
-        {
-            Ok(())
-        }
-        other => Err(format!("the task's start names another task: {other:?}")),
-    }
+    let (kind, id) = (last.event_type().as_str_name(), last.event_id);
+    Err(format!("the last event is {kind} {id}, not the task's start {}", task.started_event_id))
 }

@@ -105,6 +105,10 @@ pub fn item(shard: ShardId, run: RunNumber, item: &ItemKey) -> Bytes {
             key.put_u32(*row);
         }
         ItemKey::Properties => key.put_u8(PROPERTIES),
+        ItemKey::Update(id) => {
+            key.put_u8(UPDATE);
+            key.put_slice(id.as_bytes());
+        }
     }
     key.freeze()
 }
@@ -117,6 +121,7 @@ const EXTERNAL: u8 = 4;
 const SIGNAL_REQUEST: u8 = 5;
 const BUFFERED: u8 = 6;
 const PROPERTIES: u8 = 7;
+const UPDATE: u8 = 8;
 
 /// What a `P` row holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,6 +143,7 @@ pub fn parse_item(key: &[u8]) -> Option<Item> {
         SIGNAL_REQUEST => Item::Of(ItemKey::SignalRequest(String::from_utf8(id.to_vec()).ok()?)),
         BUFFERED => Item::Of(ItemKey::Buffered(u32::from_be_bytes(id.try_into().ok()?))),
         PROPERTIES => Item::Of(ItemKey::Properties),
+        UPDATE => Item::Of(ItemKey::Update(String::from_utf8(id.to_vec()).ok()?)),
         _ => return None,
     })
 }
@@ -295,6 +301,7 @@ mod tests {
             ItemKey::SignalRequest("r".to_owned()),
             ItemKey::Buffered(3),
             ItemKey::Properties,
+            ItemKey::Update("u".to_owned()),
         ];
         for key in keys {
             assert_eq!(parse_item(&item(SHARD, RUN, &key)), Some(Item::Of(key)));

@@ -1,7 +1,7 @@
 //! Ordered keys and fenced, atomic batches in sequence: all that the rest of the server knows of a disk.
 //!
-//! An engine knows keys and bytes, not workflows. The record layout lives once, in [`keys`], [`record`] and [`run`]. Every
-//! engine passes [`conformance`]. Start reading at [`Store`].
+//! An engine knows keys and bytes, not workflows. The record layout lives once, in [`keys`], [`record`] and [`run`], and
+//! [`verify`] checks a whole file against it. Every engine passes [`conformance`]. Start reading at [`Store`].
 
 pub mod conformance;
 pub mod keys;
@@ -10,6 +10,7 @@ pub mod record;
 pub mod run;
 mod sequence;
 pub mod sqlite;
+pub mod verify;
 
 use std::fmt;
 

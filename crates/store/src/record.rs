@@ -52,7 +52,8 @@ pub fn open<M: Message + Default>(key: &[u8], value: Bytes) -> Result<M, Error> 
     M::decode(unseal(key, value)?).map_err(|error| Error::Corrupt(format!("the row {}: {error}", hex(key))))
 }
 
-fn hex(key: &[u8]) -> String {
+/// A key as operators see it.
+pub(crate) fn hex(key: &[u8]) -> String {
     key.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

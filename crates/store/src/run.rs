@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use bytes::Bytes;
 use mainspring_api::{ids::NamespaceId, v1::history::HistoryEvent};
 use mainspring_engine::state::{
-    Activity, Child, Execution, External, Fixed, ItemKey, Properties, Run, RunNumber, Timer,
+    Activity, Child, Execution, External, Fixed, ItemKey, Properties, Run, RunNumber, Timer, Update,
 };
 
 use crate::{
@@ -54,6 +54,7 @@ fn encode(run: &Run, item: &ItemKey) -> Option<Bytes> {
         ItemKey::SignalRequest(id) => run.signal_requests.contains(id).then(|| record::seal_parts(&[])),
         ItemKey::Buffered(row) => buffered(run, *row).map(record::seal),
         ItemKey::Properties => Some(record::seal(run.properties.as_ref())),
+        ItemKey::Update(id) => run.updates.get(id).map(|update| record::seal(update.as_ref())),
     }
 }
 
@@ -87,6 +88,8 @@ pub fn read(
         signal_requests: Arc::default(),
         buffered: Vec::new(),
         properties: Arc::default(),
+        updates: Default::default(),
+        admitted: Vec::new(),
     };
     let mut fixed = None;
     for (key, value) in items {
@@ -119,6 +122,9 @@ fn read_item(run: &mut Run, item: ItemKey, key: &[u8], value: Bytes) -> Result<(
             Arc::make_mut(&mut run.signal_requests).insert(id);
         }
         ItemKey::Buffered(_) => run.buffered.push(Arc::new(record::open::<HistoryEvent>(key, value)?)),
+        ItemKey::Update(id) => {
+            run.updates.insert(id, Arc::new(record::open::<Update>(key, value)?));
+        }
         ItemKey::Properties => run.properties = Arc::new(record::open::<Properties>(key, value)?),
     }
     Ok(())

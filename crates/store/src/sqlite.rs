@@ -2,8 +2,8 @@
 //!
 //! - `open`: refuses what must not be opened, recovers, starts the threads; `format`: tables and pragmas.
 //! - `committer`: everything queued in one transaction; `checkpointer`: what happens behind the commits.
-//! - `reader`: short consistent reads; `backup`: copies of a store in use.
-//! - `acked`: notices when SQLite's recovery dropped acknowledged batches; `failure`: when the server has to stop.
+//! - `reader`: short consistent reads; `backup`: copies of a store in use; `inspect`: a look at a store at rest.
+//! - `acked`, `log`: notice when SQLite's recovery would drop acknowledged batches; `failure`: when the server has to stop.
 //!
 //! The threads own the blocking I/O; callers wait on channels. Beside the database `x` stand `x-wal` and `x-shm` (SQLite's),
 //! `x.lock` (held by the process that has it open) and `x.acked`.
@@ -14,6 +14,8 @@ mod checkpointer;
 mod committer;
 mod failure;
 mod format;
+mod inspect;
+mod log;
 mod open;
 mod reader;
 
@@ -37,10 +39,12 @@ use mainspring_rt::BoxFuture;
 use crate::{Claim, Done, Error, Op, Page, Scan, ShardId, Stats, Store, Table};
 
 pub(crate) use backup::export;
+pub use backup::{BackupError, backup, restore};
 use checkpointer::Upkeep;
 use committer::{DoneOnce, Work};
 pub use failure::Failure;
 use failure::{Health, closed};
+pub use inspect::Inspection;
 pub use open::{OpenError, Options};
 use reader::Readers;
 

@@ -70,7 +70,7 @@ async fn child_writes_until_it_is_killed() {
     }
 }
 
-/// A flipped byte in the log makes SQLite forget acknowledged batches without an error; the store notices.
+/// A damaged log makes SQLite forget acknowledged batches without an error; the store notices, and says where.
 #[tokio::test]
 async fn a_damaged_log_refuses_to_open() {
     let crashed = Crashed::after_groups(60).await;
@@ -78,11 +78,18 @@ async fn a_damaged_log_refuses_to_open() {
     for (what, damaged) in [("flipped", flipped(&log)), ("truncated", log[..log.len() / 2].to_vec())] {
         fs::write(crashed.file("-wal"), &damaged).expect("written");
         let database = fs::read(crashed.file("")).expect("read");
-        let Err(OpenError::LostWrites { found, acked, .. }) = SqliteStore::open(Options::at(crashed.file(""))) else {
-            panic!("{what}: not refused");
-        };
-        assert_eq!(acked, crashed.groups, "{what}");
-        assert!(found < acked, "{what}");
+        let refused = SqliteStore::open(Options::at(crashed.file(""))).err().expect(what);
+        match &refused {
+            OpenError::DamagedLog { path, at } => {
+                assert_eq!((what, path), ("flipped", &crashed.file("-wal")));
+                assert!((at..&(at + 4200)).contains(&&(log.len() as u64 / 2)), "the frame is named: {at}");
+            }
+            OpenError::LostWrites { found, acked, .. } => {
+                assert_eq!((what, *acked), ("truncated", crashed.groups));
+                assert!(found < acked);
+            }
+            other => panic!("{what}: {other}"),
+        }
         assert_eq!(fs::read(crashed.file("-wal")).expect("read"), damaged, "{what}: evidence is left alone");
         assert_eq!(fs::read(crashed.file("")).expect("read"), database, "{what}: evidence is left alone");
     }
@@ -93,6 +100,32 @@ async fn a_damaged_log_refuses_to_open() {
     assert!(left > 0 && left < crashed.groups, "some batches are lost, and the first ones are whole: {left}");
     drop(store);
     open(&crashed.file(""));
+}
+
+/// What was acknowledged within the last second is not on record yet. A flipped byte among it is noticed all the same.
+#[tokio::test]
+async fn a_flipped_byte_refuses_to_open_without_a_record_of_what_was_acknowledged() {
+    let crashed = Crashed::after_groups(60).await;
+    fs::remove_file(crashed.file(".acked")).expect("removed");
+    let log = fs::read(crashed.file("-wal")).expect("there is a log");
+    fs::write(crashed.file("-wal"), flipped(&log)).expect("written");
+    let refused = SqliteStore::open(Options::at(crashed.file(""))).err().expect("refused");
+    assert!(matches!(refused, OpenError::DamagedLog { .. }), "{refused}");
+    assert!(refused.to_string().contains("-wal is damaged at byte"), "{refused}");
+}
+
+/// Power was lost while the file was made: it has its size and nothing in it.
+#[tokio::test]
+async fn a_file_of_zeros_is_a_new_one_unless_something_was_acknowledged() {
+    let dir = tempfile::tempdir().expect("a scratch directory");
+    let path = dir.path().join("store.db");
+    fs::write(&path, [0; 8192]).expect("written");
+    open(&path);
+
+    let crashed = Crashed::after_groups(5).await;
+    fs::write(crashed.file(""), [0; 8192]).expect("written");
+    let refused = SqliteStore::open(Options::at(crashed.file(""))).err().expect("refused");
+    assert!(matches!(refused, OpenError::NotADatabase { .. }), "{refused}");
 }
 
 /// An untouched log has everything.

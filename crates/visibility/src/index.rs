@@ -1,10 +1,11 @@
 //! The index in SQLite: one writer, any number of readers.
 //!
-//! - `format`: the tables, and what is refused at opening;
+//! - `format`: the tables, and what is refused at opening; `damage`: a file that is to be made anew;
 //! - `write`: changes, in one transaction a batch;
 //! - `plan`, `compile`: a filter as SQL, and the index that serves it; `page`: where a list goes on; `row`: the columns.
 
 mod compile;
+mod damage;
 mod format;
 mod page;
 mod plan;
@@ -84,7 +85,7 @@ pub enum Error {
     #[error("the visibility index did not take the write: {0}")]
     Rejected(String),
     /// Reading, writing or syncing failed, or the file is damaged. Stop using the index; it can be built again.
-    #[error("the visibility index is broken: {0}; check the disk, delete the file to have it built again")]
+    #[error("the visibility index is broken: {0}; check the disk, then start again to have it built anew")]
     Broken(String),
 }
 
@@ -98,6 +99,25 @@ impl Index {
         let reader = Reader::open(path.as_ref().to_owned())?;
         let syncs = reader.position("synced").ok().flatten().unwrap_or(0);
         Ok(Index { writer, names: Names::default(), reader, syncs })
+    }
+
+    /// As [`Index::open`], for a file that the caller can fill again: one that is damaged, or was found to be when it was
+    /// last used, is moved to `path` + `.damaged`, and an empty index takes its place. True if that was so.
+    ///
+    /// # Errors
+    /// See [`OpenError`]: a newer format and the disk are left.
+    pub fn open_or_make_anew(path: impl AsRef<Path>) -> Result<(Index, bool), OpenError> {
+        let path = path.as_ref();
+        if !damage::is_noted(path) {
+            let opened = Index::open(path).and_then(|index| index.reader.probe(path).map(|()| index));
+            match opened {
+                Err(OpenError::Foreign(_) | OpenError::Damaged { .. }) => {}
+                opened => return opened.map(|index| (index, false)),
+            }
+        }
+        damage::put_aside(path)
+            .map_err(|error| OpenError::Storage { path: path.display().to_string(), detail: error.to_string() })?;
+        Ok((Index::open(path)?, true))
     }
 
     /// An index without a file.
@@ -147,7 +167,7 @@ impl Index {
     }
 
     fn set_synchronous(&self, mode: &str) -> Result<(), Error> {
-        lock(&self.writer).pragma_update(None, "synchronous", mode).map_err(|error| Error::from(&error))
+        lock(&self.writer).pragma_update(None, "synchronous", mode).map_err(|error| self.reader.failed(&error))
     }
 
     /// Deletes up to `limit` runs of a namespace and returns how many there were; 0 means that none is left.
@@ -213,7 +233,7 @@ impl Index {
             // Ids that were given in the transaction are gone with it.
             *names = Names::default();
         }
-        done.map_err(|error| Error::from(&error))
+        done.map_err(|error| self.reader.failed(&error))
     }
 }
 
@@ -221,6 +241,23 @@ impl Reader {
     fn open(path: PathBuf) -> Result<Reader, OpenError> {
         let connection = Arc::new(Mutex::new(format::open_reader(&path)?));
         Ok(Reader { connection, path: Some(path) })
+    }
+
+    /// Reads a little of everything that is read before the first list.
+    fn probe(&self, path: &Path) -> Result<(), OpenError> {
+        let connection = lock(&self.connection);
+        let read = || connection.query_row("SELECT count(*) FROM position", [], |_| Ok(()));
+        read().map_err(|error| format::storage(path, &error))
+    }
+
+    /// What the caller hears. Damage is noted for the next start.
+    fn failed(&self, error: &rusqlite::Error) -> Error {
+        if let Some(path) = &self.path
+            && damage::is_shown_by(error)
+        {
+            damage::note(path);
+        }
+        Error::from(error)
     }
 
     /// The position that was last recorded under this name.
@@ -233,7 +270,7 @@ impl Reader {
             let mut select = connection.prepare_cached("SELECT value FROM position WHERE name = ?1")?;
             select.query_row([name], |row| row.get(0)).optional()
         };
-        read().map_err(|error| Error::from(&error))
+        read().map_err(|error| self.failed(&error))
     }
 
     /// One page of what the filter finds. Groups are ignored, as the original does.
@@ -257,7 +294,7 @@ impl Reader {
             }
             None => Ok(Page::default()),
         };
-        read().map_err(|error| Error::from(&error))
+        read().map_err(|error| self.failed(&error))
     }
 
     /// Counts what the filter finds.
@@ -270,7 +307,7 @@ impl Reader {
             Some(id) => read_count(&connection, &plan::count(&connection, id, filter)?, filter.group_by_status),
             None => Ok(Count::default()),
         };
-        read().map_err(|error| Error::from(&error))
+        read().map_err(|error| self.failed(&error))
     }
 }
 

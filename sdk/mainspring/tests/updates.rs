@@ -1,6 +1,4 @@
 //! Updates of workflows that the test drives.
-//!
-//! They need a server that has updates: `TEST_SERVER=127.0.0.1:7233 cargo test -p mainspring --test updates -- --ignored`.
 
 #[expect(dead_code, reason = "the tests of activities use more of it")]
 mod rig;
@@ -8,15 +6,12 @@ mod rig;
 use mainspring::{Raw, payload::ToPayload, prelude::*};
 use rig::{Flow, Rig, unique};
 
-const NEEDS: &str = "the server in this process has no updates yet";
-
 fn add(number: i32) -> mainspring::UpdateCall<i32> {
     Update::named("add").arg(number).returns::<i32>()
 }
 
 /// An update is done, or rejected; both are told apart from a call that failed.
 #[tokio::test]
-#[ignore = "the server in this process has no updates yet"]
 async fn updates_are_done_or_rejected() {
     let rig = Rig::start().await;
     let client = rig.client().await;
@@ -27,7 +22,7 @@ async fn updates_are_done_or_rejected() {
     let handle = flow.handle.clone();
     let updating = tokio::spawn(async move { handle.update(add(5)).await });
     flow.answer_update(Ok(7.to_payload().unwrap())).await;
-    assert_eq!(updating.await.unwrap().expect(NEEDS), 7);
+    assert_eq!(updating.await.unwrap().unwrap(), 7);
 
     let handle = flow.handle.clone();
     let updating = tokio::spawn(async move { handle.start_update(add(-1)).await.map(|update| update.id().to_owned()) });
@@ -43,7 +38,6 @@ async fn updates_are_done_or_rejected() {
 
 /// An update with an id is done once, and its result is there for whoever knows the id.
 #[tokio::test]
-#[ignore = "the server in this process has no updates yet"]
 async fn an_update_is_found_by_its_id() {
     let rig = Rig::start().await;
     let client = rig.client().await;
@@ -53,7 +47,7 @@ async fn an_update_is_found_by_its_id() {
     let handle = flow.handle.clone();
     let starting = tokio::spawn(async move { handle.start_update(add(5).id("u-1")).await });
     flow.answer_update(Ok(7.to_payload().unwrap())).await;
-    let update = starting.await.unwrap().expect(NEEDS);
+    let update = starting.await.unwrap().unwrap();
     assert_eq!((update.id(), update.result().await.unwrap()), ("u-1", 7));
     assert_eq!(flow.handle.update_handle::<i32>("u-1").result().await.unwrap(), 7);
     assert_eq!(flow.handle.update(add(6).id("u-1")).await.unwrap(), 7);
@@ -62,7 +56,6 @@ async fn an_update_is_found_by_its_id() {
 
 /// A workflow is started with its first update, in one step.
 #[tokio::test]
-#[ignore = "the server in this process has no updates yet"]
 async fn an_update_starts_its_workflow() {
     let rig = Rig::start().await;
     let client = rig.client().await;
@@ -75,7 +68,7 @@ async fn an_update_starts_its_workflow() {
     let starting = tokio::spawn(async move { starter.update_with_start(start, add(5)).await });
     let mut flow = Flow::of(&client, &client.workflow(&queue), &queue);
     flow.answer_update(Ok(7.to_payload().unwrap())).await;
-    let (handle, update) = starting.await.unwrap().expect(NEEDS);
+    let (handle, update) = starting.await.unwrap().unwrap();
     assert_eq!(update.result().await.unwrap(), 7);
     let taken = client.update_with_start(call.on_conflict(OnConflict::Fail), add(5)).await.unwrap_err();
     assert!(matches!(taken, ClientError::AlreadyStarted { .. }), "{taken}");

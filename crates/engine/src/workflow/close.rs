@@ -22,7 +22,7 @@ use crate::{
         child,
         command::{Context, Refusal},
         continue_as_new::{self, FollowUp},
-        task,
+        task, update,
     },
 };
 
@@ -116,6 +116,7 @@ pub(crate) fn end(t: &mut Transition<'_>, closing: Attributes, extras: Extras, f
     if follow_up.is_none() {
         child::tell_parent(t);
     }
+    update::abort_at_close(t, follow_up.is_some());
     t.follow_up = follow_up;
 }
 

@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use mainspring_api::v1::{
     command::{Command, command::Attributes as C},
     enums::{CommandType, WorkflowTaskFailedCause as Cause},
+    protocol::Message,
 };
 
 use crate::{
     input::CompleteWorkflowTask,
     state::Run,
     transition::{Extras, Transition},
-    workflow::{activity, cancel, child, close, continue_as_new, external, properties, timer},
+    workflow::{activity, cancel, child, close, continue_as_new, external, properties, timer, update},
 };
 
 /// What the commands of a completion asked for beside their events.
@@ -78,19 +79,60 @@ pub(crate) fn run_all(t: &mut Transition<'_>, input: &CompleteWorkflowTask) -> R
         first_new_event_id: t.run.execution.next_event_id,
     };
     let mut commands = Commands::default();
+    let mut messages = Messages(input.messages.clone());
     for command in &input.commands {
-        run(t, &context, command, &mut commands)?;
+        if is_close(command.command_type()) {
+            // A no is a no, be it that the workflow ends with it.
+            for rejection in messages.take_rejections() {
+                update::take(t, &context, &rejection)?;
+            }
+        }
+        run(t, &context, command, &mut messages, &mut commands)?;
+    }
+    // Those that no command gave a place. A run that has closed has nothing more to record.
+    for message in &messages.0 {
+        if t.run.is_open() {
+            update::take(t, &context, message)?;
+        }
     }
     Ok(commands)
 }
 
-fn run(t: &mut Transition<'_>, context: &Context<'_>, command: &Command, out: &mut Commands) -> Result<(), Refusal> {
+/// The messages of a completion that no command has named yet.
+struct Messages(Vec<Message>);
+
+impl Messages {
+    fn take(&mut self, id: &str) -> Result<Message, Refusal> {
+        let bad = |why: String| Refusal::new(Cause::BadUpdateWorkflowExecutionMessage, why);
+        if id.is_empty() {
+            return Err(bad("MessageID is not set on ProtocolMessageCommand.".to_owned()));
+        }
+        match self.0.iter().position(|message| message.id == id) {
+            Some(at) => Ok(self.0.remove(at)),
+            None => Err(bad(format!("ProtocolMessageCommand referenced absent message ID {id}"))),
+        }
+    }
+
+    fn take_rejections(&mut self) -> Vec<Message> {
+        self.0.extract_if(.., |message| update::is_rejection(message)).collect()
+    }
+}
+
+fn run(
+    t: &mut Transition<'_>,
+    context: &Context<'_>,
+    command: &Command,
+    messages: &mut Messages,
+    out: &mut Commands,
+) -> Result<(), Refusal> {
     let extras = Extras {
         user_metadata: command.user_metadata.clone(),
         event_group_markers: command.event_group_markers.clone(),
         ..Extras::default()
     };
-    let Some(attributes) = command.attributes.clone() else {
+    // Attributes of another command are none: the order of commands was checked by their types.
+    let fitting = command.attributes.clone().filter(|attributes| type_of(attributes) == command.command_type());
+    let Some(attributes) = fitting else {
         return Err(Refusal::new(
             missing_cause(command.command_type()),
             format!("{} is not set.", attributes_name(command.command_type())),
@@ -115,12 +157,37 @@ fn run(t: &mut Transition<'_>, context: &Context<'_>, command: &Command, out: &m
         C::FailWorkflowExecutionCommandAttributes(a) => close::fail(t, context, a, extras),
         C::CancelWorkflowExecutionCommandAttributes(a) => cancel::close(t, context, a, extras),
         C::ContinueAsNewWorkflowExecutionCommandAttributes(a) => continue_as_new::close(t, context, a, extras),
-        C::ProtocolMessageCommandAttributes(_) => {
-            Err(Refusal::new(Cause::BadUpdateWorkflowExecutionMessage, "updates are not supported by this server yet"))
+        C::ProtocolMessageCommandAttributes(a) => {
+            let message = messages.take(&a.message_id)?;
+            update::take(t, context, &message)
         }
         C::ScheduleNexusOperationCommandAttributes(_) | C::RequestCancelNexusOperationCommandAttributes(_) => {
             Err(Refusal::new(Cause::FeatureDisabled, "Nexus operations are disabled"))
         }
+    }
+}
+
+fn type_of(attributes: &C) -> CommandType {
+    match attributes {
+        C::ScheduleActivityTaskCommandAttributes(_) => CommandType::ScheduleActivityTask,
+        C::RequestCancelActivityTaskCommandAttributes(_) => CommandType::RequestCancelActivityTask,
+        C::StartTimerCommandAttributes(_) => CommandType::StartTimer,
+        C::CancelTimerCommandAttributes(_) => CommandType::CancelTimer,
+        C::RecordMarkerCommandAttributes(_) => CommandType::RecordMarker,
+        C::UpsertWorkflowSearchAttributesCommandAttributes(_) => CommandType::UpsertWorkflowSearchAttributes,
+        C::ModifyWorkflowPropertiesCommandAttributes(_) => CommandType::ModifyWorkflowProperties,
+        C::StartChildWorkflowExecutionCommandAttributes(_) => CommandType::StartChildWorkflowExecution,
+        C::SignalExternalWorkflowExecutionCommandAttributes(_) => CommandType::SignalExternalWorkflowExecution,
+        C::RequestCancelExternalWorkflowExecutionCommandAttributes(_) => {
+            CommandType::RequestCancelExternalWorkflowExecution
+        }
+        C::CompleteWorkflowExecutionCommandAttributes(_) => CommandType::CompleteWorkflowExecution,
+        C::FailWorkflowExecutionCommandAttributes(_) => CommandType::FailWorkflowExecution,
+        C::CancelWorkflowExecutionCommandAttributes(_) => CommandType::CancelWorkflowExecution,
+        C::ContinueAsNewWorkflowExecutionCommandAttributes(_) => CommandType::ContinueAsNewWorkflowExecution,
+        C::ProtocolMessageCommandAttributes(_) => CommandType::ProtocolMessage,
+        C::ScheduleNexusOperationCommandAttributes(_) => CommandType::ScheduleNexusOperation,
+        C::RequestCancelNexusOperationCommandAttributes(_) => CommandType::RequestCancelNexusOperation,
     }
 }
 

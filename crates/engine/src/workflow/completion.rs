@@ -5,7 +5,7 @@ use std::time::Duration;
 use mainspring_api::v1::{
     command::Command,
     enums::{CommandType, TimeoutType, WorkflowTaskFailedCause as Cause},
-    failure::{ApplicationFailureInfo, Failure, failure::FailureInfo},
+    failure::{Failure, ServerFailureInfo, failure::FailureInfo},
     history::{WorkflowTaskCompletedEventAttributes, WorkflowTaskTimedOutEventAttributes, history_event::Attributes},
 };
 use mainspring_rt::Timestamp;
@@ -19,7 +19,7 @@ use crate::{
         activity,
         command::{self, Commands, Refusal},
         task::{self, Failed},
-        terminate,
+        terminate, update,
     },
 };
 
@@ -33,15 +33,25 @@ const INLINE_REQUEST_ID: &str = "request-from-RespondWorkflowTaskCompleted";
 pub(crate) fn complete(t: &mut Transition<'_>, input: &CompleteWorkflowTask) -> Result<Reply, Rejected> {
     let task = task::by_token(t.run, &input.token)?;
     check_sequence(&input.commands)?;
+    update::check_messages(&input.messages)?;
     if is_overdue_heartbeat(t, &task, input) {
         time_out_heartbeat(t, &task);
         return Ok(replied(CompletedWorkflowTask { refused: Some(heartbeat_timeout()), ..Default::default() }));
     }
     let before = t.run.clone();
-    record_completed(t, input);
+    let traceless = update::leaves_no_trace(t.run, &task, input);
+    if traceless {
+        drop_task(t, input);
+    } else {
+        record_completed(t, input);
+    }
     match command::run_all(t, input) {
-        Ok(commands) => Ok(finish(t, input, &task, commands)),
-        Err(refusal) => refuse(t, before, &task, refusal),
+        Ok(commands) => {
+            let mut reply = finish(t, input, &task, commands);
+            reply.reset_history_event_id = if traceless { before.execution.previous_started_event_id } else { 0 };
+            Ok(replied(reply))
+        }
+        Err(refusal) => refuse(t, before, &task, input.identity.clone(), refusal),
     }
 }
 
@@ -77,26 +87,46 @@ fn record_completed(t: &mut Transition<'_>, input: &CompleteWorkflowTask) {
         metering_metadata: input.metering_metadata,
         ..Default::default()
     }));
+    settle(t, input);
+}
+
+/// The task asked about updates alone, and all were rejected.
+fn drop_task(t: &mut Transition<'_>, input: &CompleteWorkflowTask) {
+    t.run.execution.task = None;
+    t.mark_dirty();
+    settle(t, input);
+}
+
+fn settle(t: &mut Transition<'_>, input: &CompleteWorkflowTask) {
     t.run.execution.task_attempt = 1;
     t.run.execution.sticky =
         input.sticky.as_ref().map(|(queue, span)| Sticky { queue: queue.clone(), schedule_to_start: nanos(*span) });
 }
 
-fn finish(t: &mut Transition<'_>, input: &CompleteWorkflowTask, task: &WorkflowTask, commands: Commands) -> Reply {
+fn finish(
+    t: &mut Transition<'_>,
+    input: &CompleteWorkflowTask,
+    task: &WorkflowTask,
+    commands: Commands,
+) -> CompletedWorkflowTask {
     t.run.execution.close_attempted = false;
     let activities = eager(t, input, &commands);
     if !t.run.is_open() {
-        return replied(CompletedWorkflowTask { activities, ..Default::default() });
+        return CompletedWorkflowTask { activities, ..Default::default() };
+    }
+    if !input.force_new_task {
+        update::reject_unanswered(t);
     }
     let held = t.flush();
-    let next_task = if held || input.force_new_task || commands.cancelled_unstarted_activity {
+    if held || input.force_new_task || commands.cancelled_unstarted_activity {
         task::schedule(t);
         keep_heartbeat_origin(t, input, task);
-        input.return_new_task.then(|| start_inline(t, input))
-    } else {
-        None
-    };
-    replied(CompletedWorkflowTask { next_task: next_task.map(Box::new), activities, refused: None })
+    } else if !t.run.admitted.is_empty() {
+        task::schedule_speculative(t);
+    }
+    let next_task = t.run.execution.task.is_some() && input.return_new_task;
+    let next_task = next_task.then(|| Box::new(start_inline(t, input)));
+    CompletedWorkflowTask { next_task, activities, ..Default::default() }
 }
 
 fn start_inline(t: &mut Transition<'_>, input: &CompleteWorkflowTask) -> crate::outcome::StartedWorkflowTask {
@@ -154,7 +184,13 @@ fn heartbeat_timeout() -> RefusedCompletion {
 }
 
 /// No command of the task takes effect; the task fails, and some refusals end the workflow.
-fn refuse(t: &mut Transition<'_>, before: Run, task: &WorkflowTask, refusal: Refusal) -> Result<Reply, Rejected> {
+fn refuse(
+    t: &mut Transition<'_>,
+    before: Run,
+    task: &WorkflowTask,
+    identity: String,
+    refusal: Refusal,
+) -> Result<Reply, Rejected> {
     let message = refusal.text();
     let attempt = task.attempt;
     t.restart(before);
@@ -162,13 +198,17 @@ fn refuse(t: &mut Transition<'_>, before: Run, task: &WorkflowTask, refusal: Ref
         // Such an attempt leaves no event; the growing timeout is its backoff.
         return Err(Rejected::InvalidArgument(message));
     }
-    let failed = Failed { cause: refusal.cause, failure: Some(server_failure(&message)), ..Failed::default() };
+    let failed =
+        Failed { cause: refusal.cause, failure: Some(server_failure(&message)), identity, ..Failed::default() };
     if refusal.terminates {
         task::close_failed(t, &failed);
         t.flush();
         terminate::by_server(t, &message);
     } else {
         t.run.execution.close_attempted = refusal.cause == Cause::UnhandledCommand;
+        if refusal.cause != Cause::UnhandledCommand {
+            update::abort_refused(t);
+        }
         task::fail(t, &failed);
     }
     let refused = RefusedCompletion { cause: refusal.cause, message };
@@ -176,10 +216,9 @@ fn refuse(t: &mut Transition<'_>, before: Run, task: &WorkflowTask, refusal: Ref
 }
 
 fn server_failure(message: &str) -> Failure {
-    let info = ApplicationFailureInfo { non_retryable: false, ..Default::default() };
     Failure {
         message: message.to_owned(),
-        failure_info: Some(FailureInfo::ApplicationFailureInfo(info)),
+        failure_info: Some(FailureInfo::ServerFailureInfo(ServerFailureInfo { non_retryable: false })),
         ..Default::default()
     }
 }

@@ -19,4 +19,5 @@ pub(crate) mod start;
 pub(crate) mod task;
 pub(crate) mod terminate;
 pub(crate) mod timer;
+pub(crate) mod update;
 pub(crate) mod wake;

@@ -18,15 +18,15 @@ use mainspring_rt::Timestamp;
 use crate::{
     buffer::BUFFERED,
     effect,
-    input::{Signal, Start},
+    input::{AdmitUpdate, Signal, Start},
     limits::{KNOWN_REQUESTS_MAX, KNOWN_SIGNALS_MAX, SPAN_MAX},
     moment::Moment,
     outcome::{Outcome, Rejected, Reply, RunChange, StartedRun},
     retry,
-    state::{Again, Chain, Fixed, ItemKey, KnownRequest, Run},
+    state::{Admitted, Again, Chain, Fixed, ItemKey, KnownRequest, Run, update_id},
     step,
     transition::{Extras, Transition},
-    workflow::{cron, options, signal, task, terminate},
+    workflow::{cron, options, signal, task, terminate, update},
 };
 
 /// Starts a run, or answers with the one that the same request started before.
@@ -78,6 +78,37 @@ pub(crate) fn signal_with_start(
         return Ok(Outcome::unchanged(Reply::Started(started)));
     }
     start_new(chain, start, Some(signal), at)
+}
+
+/// Updates the open run if it may serve, or starts one whose first workflow task brings the update. A run that knows the
+/// update already serves whatever the policies say.
+///
+/// # Errors
+/// As [`start`] and as an update.
+pub(crate) fn update_with_start(
+    chain: &mut Chain,
+    start: Start,
+    update: &AdmitUpdate,
+    at: &Moment<'_>,
+) -> Result<Outcome, Rejected> {
+    if let Some(newest) = &chain.run {
+        if update::is_known(newest, update_id(&update.request)) {
+            return Ok(Outcome::unchanged(Reply::Started(using(newest, 0))));
+        }
+        let answered = answered_before(newest, &start.request_id);
+        let used = newest.is_open() && conflict(&start, Conflict::Fail) == Conflict::UseExisting;
+        if answered.is_some() || used {
+            return step::advance(chain, at, |t| {
+                update::admit(t, update)?;
+                Ok(Reply::Started(answered.unwrap_or_else(|| using(t.run, 0))))
+            });
+        }
+    }
+    let outcome = start_new(chain, start, None, at)?;
+    if let Some(run) = &mut chain.run {
+        run.admitted.push(Arc::new(Admitted { request: update.request.clone(), sent_with: 0 }));
+    }
+    Ok(outcome)
 }
 
 /// The policies let a new run begin, beside a closed one or in place of an open one.

@@ -24,9 +24,9 @@ use crate::{
     event::task_id,
     input::{FailWorkflowTask, StartTask, TaskKind, TaskRef, WorkflowTaskToken},
     outcome::{Rejected, Reply, StartedWorkflowTask, TaskIntent},
-    state::{Run, WorkflowTask},
+    state::{Run, Sticky, WorkflowTask},
     transition::Transition,
-    workflow::{activity::level, terminate},
+    workflow::{activity::level, terminate, update},
 };
 
 /// Attempts up to this one keep the configured timeout; later ones wait longer and longer.
@@ -52,8 +52,38 @@ pub(crate) fn schedule_now(t: &mut Transition<'_>) {
     let scheduled_event_id = if attempt == 1 {
         t.record(scheduled_attributes(t.run, attempt, timeout))
     } else {
-        schedule_transient(t, attempt, timeout)
+        schedule_virtual(t, attempt, timeout)
     };
+    t.run.execution.task_attempt = attempt;
+    hand_out(t, scheduled_event_id, sticky);
+}
+
+/// Schedules a workflow task for an update, unless one is pending: it has no events until it turns out that it needs them.
+pub(crate) fn schedule_speculative(t: &mut Transition<'_>) {
+    let execution = &t.run.execution;
+    if execution.task.is_some() || execution.awaits_parent || !t.run.is_open() {
+        return;
+    }
+    let timeout = timeout(t, 1);
+    let scheduled_event_id = schedule_virtual(t, 1, timeout);
+    if let Some(task) = &mut t.run.execution.task {
+        task.speculative = true;
+    }
+    hand_out(t, scheduled_event_id, t.run.execution.sticky.clone());
+}
+
+/// The first workflow task is due: its delay is over.
+pub(crate) fn begin_first(t: &mut Transition<'_>) {
+    if t.run.execution.task.is_some() {
+        // An update was sooner.
+        make_real(t);
+    } else {
+        schedule_now(t);
+    }
+}
+
+/// Hands the task just scheduled to matching.
+fn hand_out(t: &mut Transition<'_>, scheduled_event_id: i64, sticky: Option<Sticky>) {
     let stamp = t.next_stamp();
     let start_by = sticky.as_ref().map_or(0, |sticky| t.now().saturating_add(sticky.schedule_to_start));
     if let Some(task) = &mut t.run.execution.task {
@@ -61,7 +91,6 @@ pub(crate) fn schedule_now(t: &mut Transition<'_>) {
         task.start_by = start_by;
         task.sticky_queue = sticky.as_ref().map(|sticky| sticky.queue.clone()).unwrap_or_default();
     }
-    t.run.execution.task_attempt = attempt;
     let task = t.task_ref(TaskKind::Workflow, scheduled_event_id, stamp);
     t.dispatch(intent(t.run, task, sticky.map(|sticky| sticky.queue)));
 }
@@ -79,7 +108,7 @@ fn intent(run: &Run, task: TaskRef, sticky: Option<String>) -> TaskIntent {
     }
 }
 
-fn schedule_transient(t: &mut Transition<'_>, attempt: i32, timeout: Duration) -> i64 {
+fn schedule_virtual(t: &mut Transition<'_>, attempt: i32, timeout: Duration) -> i64 {
     let scheduled_event_id = t.run.execution.next_event_id;
     t.run.execution.task = Some(WorkflowTask {
         scheduled_event_id,
@@ -193,6 +222,7 @@ pub(crate) fn begin(t: &mut Transition<'_>, request_id: &str, identity: &str, st
         task.started_sticky = sticky;
         task.start_by = 0;
     }
+    update::mark_sent(t.run);
 }
 
 /// A transient task that new events overtook becomes a normal first attempt, with events of its own.
@@ -218,6 +248,9 @@ fn suggest_continue(t: &Transition<'_>) -> (bool, Vec<i32>) {
     if t.run.execution.next_event_id > t.at.limits.suggest_continue_events {
         reasons.push(SuggestContinueAsNewReason::TooManyHistoryEvents as i32);
     }
+    if update::is_many(t) {
+        reasons.push(SuggestContinueAsNewReason::TooManyUpdates as i32);
+    }
     (!reasons.is_empty(), reasons)
 }
 
@@ -242,6 +275,7 @@ pub(crate) fn started(run: &Run, sticky: bool) -> StartedWorkflowTask {
         history_from: if sticky { previous + 1 } else { 1 },
         next_event_id: run.execution.next_event_id,
         virtual_events: virtual_events(run),
+        messages: update::messages(run, &task),
     }
 }
 
@@ -281,15 +315,26 @@ fn started_attributes(task: &WorkflowTask) -> WorkflowTaskStartedEventAttributes
     }
 }
 
-/// Writes the events of a transient task that is now being completed.
+/// Writes the events of a task that had only virtual ones.
 pub(crate) fn materialize(t: &mut Transition<'_>) {
     let Some(task) = t.run.execution.task.clone().filter(|task| task.transient) else { return };
     for event in virtual_events(t.run) {
         t.append(event);
     }
-    // A start closes its batch, here as elsewhere.
-    t.seal();
-    t.run.execution.task = Some(WorkflowTask { transient: false, ..task });
+    if task.is_started() {
+        // A start closes its batch, here as elsewhere.
+        t.seal();
+    }
+    t.run.execution.awaits_first_task = false;
+    t.run.execution.task = Some(WorkflowTask { transient: false, speculative: false, ..task });
+    t.mark_dirty();
+}
+
+/// A speculative task becomes a normal one, with events.
+pub(crate) fn make_real(t: &mut Transition<'_>) {
+    if t.run.execution.task.as_ref().is_some_and(|task| task.speculative) {
+        materialize(t);
+    }
 }
 
 /// The task that a token names, if it is the one in a worker's hands.
@@ -380,6 +425,7 @@ pub(crate) fn fail(t: &mut Transition<'_>, failed: &Failed) {
 
 /// Fails the started task; a transient one leaves no event.
 pub(crate) fn close_failed(t: &mut Transition<'_>, failed: &Failed) {
+    make_real(t);
     let Some(task) = t.run.execution.task.clone() else { return };
     if task.transient {
         t.run.execution.task = None;
@@ -397,12 +443,16 @@ pub(crate) fn close_failed(t: &mut Transition<'_>, failed: &Failed) {
     }));
 }
 
-/// Ends a started task because the run is about to be closed from outside.
+/// Ends a started task because the run is about to be closed from outside. A speculative one that no worker has taken
+/// leaves no trace.
 pub(crate) fn force_close(t: &mut Transition<'_>) {
-    if !t.run.has_started_task() {
-        return;
+    let Some(task) = &t.run.execution.task else { return };
+    if task.is_started() {
+        close_failed(t, &forced());
+    } else if task.speculative {
+        t.run.execution.task = None;
+        t.mark_dirty();
     }
-    close_failed(t, &forced());
 }
 
 /// After a failure: the next attempt. On a sticky queue the first failure only ends the stickiness.
@@ -413,14 +463,16 @@ pub(crate) fn retry(t: &mut Transition<'_>) {
     if t.flush() {
         t.run.execution.task_attempt = 1;
     }
+    update::send_again(t);
     schedule(t);
 }
 
 /// Times out the task when it is overdue. True if it was.
 pub(crate) fn time_out_if_due(t: &mut Transition<'_>) -> bool {
     let Some(task) = t.run.execution.task.clone().filter(|task| task.deadline() <= t.at.now) else { return false };
+    make_real(t);
     let kind = if task.is_started() { TimeoutType::StartToClose } else { TimeoutType::ScheduleToStart };
-    if task.transient {
+    if task.transient && !task.speculative {
         t.run.execution.task = None;
         t.mark_dirty();
     } else {

@@ -40,7 +40,7 @@ fn act(t: &mut Transition<'_>) -> bool {
     if t.run.expires_at() == due {
         close::time_out(t);
     } else if t.run.first_task_due() == due {
-        task::schedule_now(t);
+        task::begin_first(t);
     } else if t.run.execution.task.as_ref().is_some_and(|task| task.deadline() == due) {
         task::time_out_if_due(t);
     } else if let Some(id) = t.run.activities.iter().find(|(_, activity)| activity.deadline() == due).map(|(id, _)| *id)

@@ -5,6 +5,7 @@
 
 pub(crate) mod commands;
 mod render;
+pub(crate) mod updates;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -19,7 +20,10 @@ use mainspring_engine::{
         Signal, Start, StartTask, TaskKind, TaskRef, Terminate, WorkflowTaskToken,
     },
     invariants,
-    outcome::{CompletedWorkflowTask, RefusedCompletion, StartedActivity, StartedRun, StartedWorkflowTask, TaskIntent},
+    outcome::{
+        CompletedWorkflowTask, RefusedCompletion, StartedActivity, StartedRun, StartedWorkflowTask, TaskIntent,
+        UpdateEnd,
+    },
     step,
 };
 use mainspring_rt::Timestamp;
@@ -47,6 +51,8 @@ pub(crate) struct World {
     pub(crate) tasks: Vec<TaskIntent>,
     pub(crate) outbox: Vec<Row>,
     pub(crate) expired: Vec<RunNumber>,
+    /// Updates that ended without an event, by their ids.
+    pub(crate) ended: Vec<(String, UpdateEnd)>,
     steps: u64,
     polls: u64,
 }
@@ -61,6 +67,7 @@ pub(crate) fn world() -> World {
         tasks: Vec::new(),
         outbox: Vec::new(),
         expired: Vec::new(),
+        ended: Vec::new(),
         steps: 0,
         polls: 0,
     }
@@ -114,6 +121,11 @@ impl World {
             self.outbox.push(Row { workflow_id: id.to_owned(), run: run.number, number, effect });
         }
         self.outbox.retain(|row| row.run != run.number || !change.effects_done.contains(&row.number));
+        for (update, _) in &change.updates_ended {
+            let known = run.updates.contains_key(update) || updates::admitted(run).contains(update);
+            assert!(!known, "{id}: update {update} ended and goes on");
+        }
+        self.ended.extend(change.updates_ended);
         let checks = [
             invariants::check_history(&self.histories[&run.number]),
             invariants::check_fold(run, &self.histories[&run.number]),

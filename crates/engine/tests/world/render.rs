@@ -35,6 +35,8 @@ fn name(event: &HistoryEvent) -> String {
         A::TimerStartedEventAttributes(a) => format!("TimerStarted({})", a.timer_id),
         A::TimerFiredEventAttributes(a) => format!("TimerFired({})", a.timer_id),
         A::TimerCanceledEventAttributes(a) => format!("TimerCanceled({})", a.timer_id),
+        A::WorkflowExecutionUpdateAcceptedEventAttributes(a) => format!("{}({})", plain(), a.protocol_instance_id),
+        A::WorkflowExecutionUpdateCompletedEventAttributes(a) => format!("{}({})", plain(), a.accepted_event_id),
         A::StartChildWorkflowExecutionFailedEventAttributes(a) => format!("{}({})", child(&plain()), a.cause),
         A::SignalExternalWorkflowExecutionFailedEventAttributes(a) => format!("{}({})", plain(), a.cause),
         A::RequestCancelExternalWorkflowExecutionFailedEventAttributes(a) => format!("{}({})", plain(), a.cause),

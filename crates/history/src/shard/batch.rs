@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use mainspring_engine::{
+    invariants,
     outcome::{Chunk, RunChange, WakeMove},
     state::{ItemKey, Run, RunNumber},
 };
@@ -174,6 +175,8 @@ fn encode(ops: &mut Vec<Op>, shard: ShardId, key: &ChainKey, of: &Run, dirty: Di
         if from != Timestamp::ZERO {
             ops.push(Op::Delete { table: Table::Queue, key: keys::wake(shard, from, of.number) });
         }
+        #[cfg(planted)]
+        let to = if mainspring_rt::planted::is(5) && from != Timestamp::ZERO { Timestamp::ZERO } else { to };
         if to != Timestamp::ZERO {
             let value = record::seal_parts(&[]);
             ops.push(Op::Put { table: Table::Queue, key: keys::wake(shard, to, of.number), value });
@@ -195,6 +198,7 @@ impl<A, R> Shard<A, R> {
                 self.mark_unindexed(run.number, &key, &run);
             }
             if let Some(run) = self.chains.run(&key) {
+                debug_assert_eq!(invariants::check_run(run), Ok(()), "run {} of {}", run.number.0, key.workflow_id);
                 let bytes = encode(&mut self.batch.ops, self.id, &key, run, dirty);
                 self.chains.grow(&key, bytes);
             }
@@ -217,6 +221,8 @@ impl<A, R> Shard<A, R> {
 
     /// Answers once batch `after` is durable; at once if it is.
     pub(super) fn answer(&mut self, after: u64, to: A, result: Result<Answered, Error>) {
+        #[cfg(planted)]
+        let after = if mainspring_rt::planted::is(1) { 0 } else { after };
         if after <= self.batch.durable {
             self.actions.push(Action::Answer { to, result });
         } else {

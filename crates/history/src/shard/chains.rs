@@ -26,6 +26,8 @@ pub(super) struct Entry<A> {
     pub(super) seq: u64,
     /// Wait for events from this id on, or for the close.
     pub(super) watchers: Vec<(i64, A)>,
+    /// Someone waits for what only memory knows.
+    pinned: bool,
     tail_bytes: usize,
     bytes: usize,
     used: u64,
@@ -97,8 +99,16 @@ impl<A, R> Chains<A, R> {
         let bytes = ENTRY_BYTES + chain.run.as_ref().map_or(0, weigh);
         self.settings.budget.add(bytes);
         self.ages.insert(self.uses, key.clone());
-        let entry =
-            Entry { chain, tail: Arc::default(), seq: 0, watchers: Vec::new(), tail_bytes: 0, bytes, used: self.uses };
+        let entry = Entry {
+            chain,
+            tail: Arc::default(),
+            seq: 0,
+            watchers: Vec::new(),
+            pinned: false,
+            tail_bytes: 0,
+            bytes,
+            used: self.uses,
+        };
         self.places.insert(key, Place::Ready(entry));
     }
 
@@ -194,11 +204,23 @@ impl<A, R> Chains<A, R> {
         all.iter().for_each(|key| self.forget_if_idle(key, durable));
     }
 
-    /// A chain with a batch in flight, or with someone who watches it, stays.
+    /// Keeps a chain in memory until it is unpinned.
+    pub(super) fn pin(&mut self, key: &ChainKey) {
+        self.get(key).pinned = true;
+    }
+
+    pub(super) fn unpin(&mut self, key: &ChainKey) {
+        self.get(key).pinned = false;
+    }
+
+    /// A chain with a batch in flight, or with someone who watches it or waits, stays.
     pub(super) fn forget_if_idle(&mut self, key: &ChainKey, durable: u64) {
+        #[cfg(planted)]
+        let durable = if mainspring_rt::planted::is(9) { u64::MAX } else { durable };
         if let Some(Place::Ready(entry)) = self.places.get(key)
             && entry.seq <= durable
             && entry.watchers.is_empty()
+            && !entry.pinned
         {
             self.remove(key);
         }

@@ -387,6 +387,7 @@ impl<A, R> Shard<A, R> {
                 self.actions.push(Action::Answer { to, result: result.map_err(Error::Rejected) });
             }
             Work::Query { ask, answer } => self.query_run(key, &run, *ask, answer, world),
+            Work::Update { wanted, answer } => self.update_older(key, run, *wanted, answer),
             Work::Call { answer: None, .. } | Work::Start { .. } | Work::Wake { .. } => {
                 self.refuse(work, Rejected::NotFound.into(), world);
             }

@@ -20,6 +20,7 @@ mod outbox;
 mod queries;
 mod retention;
 mod stepping;
+mod updates;
 mod wakes;
 
 use std::{
@@ -41,7 +42,7 @@ use mainspring_store::{Claim, Error as StoreError, Op, Page, Scan, ShardId, reco
 use mainspring_visibility::Change;
 
 use crate::{
-    answer::{Answer, Delivered, Error, QueryReply, RunKey, RunView},
+    answer::{Answer, Delivered, Error, QueryReply, RunKey, RunView, UpdateView},
     budget::Budget,
     random::Random,
 };
@@ -52,6 +53,8 @@ use loading::Reads;
 use outbox::Outbox;
 pub use queries::Ask;
 use queries::Queries;
+pub use updates::Await;
+use updates::Updates;
 use wakes::Wakes;
 
 /// A workflow id in its namespace: what a shard's chains are found by.
@@ -101,6 +104,8 @@ pub enum Work<A, R> {
     Watch { run_id: String, next_event_id: i64, answer: A },
     /// A question to the workflow's code.
     Query { ask: Box<Ask>, answer: A },
+    /// A request to the workflow's code, or the wait for one.
+    Update { wanted: Box<Await>, answer: A },
     /// A deadline of a run has come.
     Wake { run: RunNumber, due: Timestamp },
 }
@@ -186,6 +191,7 @@ pub enum Answered {
     Reply(Box<Answer>),
     View(Box<RunView>),
     Query(Box<QueryReply>),
+    Update(Box<UpdateView>),
 }
 
 /// How long closed runs of a namespace are kept, by id; zero for a namespace that is gone.
@@ -225,6 +231,7 @@ pub struct Shard<A, R> {
     wakes: Wakes,
     outbox: Outbox,
     queries: Queries<A>,
+    updates: Updates<A>,
     indexing: Indexing,
     /// Counted from the claim's epoch on, so that no two claims give out the same.
     runs_started: u64,
@@ -274,6 +281,7 @@ impl<A, R> Shard<A, R> {
             wakes: Wakes::default(),
             outbox: Outbox::default(),
             queries: Queries::new(seed),
+            updates: Updates::default(),
             indexing: Indexing::default(),
             runs_started: 0,
             task_id: 0,
@@ -322,7 +330,8 @@ impl<A, R> Shard<A, R> {
             Phase::Closed { retry_at } => retry_at,
             // With many reads under way nothing more is woken; their answers come as events.
             Phase::Open(_) if !self.reads.is_busy() => {
-                self.wakes.next().min(self.queries.next_sweep()).min(self.indexing.next()).min(self.reads.next())
+                let asked = self.queries.next_sweep().min(self.updates.next_deadline());
+                self.wakes.next().min(asked).min(self.indexing.next()).min(self.reads.next())
             }
             _ => Timestamp::MAX,
         }
@@ -386,6 +395,7 @@ impl<A, R> Shard<A, R> {
                 self.wake_due(world);
                 self.read_again(world);
                 self.sweep_queries(world);
+                self.expire_updates();
                 self.index_left();
             }
             _ => {}
@@ -420,7 +430,7 @@ impl<A, R> Shard<A, R> {
         self.early.extend(self.reads.abandon());
         let (watchers, waiting) = self.chains.clear();
         self.early.extend(waiting);
-        for to in watchers.into_iter().chain(self.queries.clear()) {
+        for to in watchers.into_iter().chain(self.queries.clear()).chain(self.updates.clear()) {
             self.actions.push(Action::Answer { to, result: Err(told.clone()) });
         }
         self.wakes = Wakes::default();
@@ -456,7 +466,8 @@ impl<A, R> Shard<A, R> {
             Work::Call { answer: Some(to), .. }
             | Work::Look { answer: to, .. }
             | Work::Watch { answer: to, .. }
-            | Work::Query { answer: to, .. } => {
+            | Work::Query { answer: to, .. }
+            | Work::Update { answer: to, .. } => {
                 self.actions.push(Action::Answer { to, result: Err(error) });
             }
             Work::Start { queue, poller, .. } => {

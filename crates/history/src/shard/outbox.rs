@@ -117,6 +117,10 @@ impl<A, R> Shard<A, R> {
 
     fn send(&mut self, run: RunNumber, next: Option<(u64, Effect)>) {
         if let Some((number, effect)) = next {
+            #[cfg(planted)]
+            if mainspring_rt::planted::is(6) {
+                self.batch.delete(Table::Queue, keys::outbox(self.id, run, number));
+            }
             self.actions.push(Action::Send { run, number, effect });
         }
     }

@@ -67,6 +67,7 @@ impl<A, R> Shard<A, R> {
             Work::Look { answer: to, .. } => self.look(key, to),
             Work::Watch { next_event_id, answer: to, .. } => self.watch(key, next_event_id, to),
             Work::Query { ask, answer } => self.query(key, *ask, answer, world),
+            Work::Update { wanted, answer } => self.update(key, *wanted, answer, world),
             Work::Wake { run, due } => self.wake(key, run, due, world),
         }
     }
@@ -77,6 +78,7 @@ impl<A, R> Shard<A, R> {
             Work::Call { input, .. } => named_run(input),
             Work::Look { run_id, .. } | Work::Watch { run_id, .. } => run_id,
             Work::Query { ask, .. } => &ask.run_id,
+            Work::Update { wanted, .. } => &wanted.run_id,
             Work::Start { .. } | Work::Wake { .. } => "",
         };
         let newest = self.chains.run(key)?;
@@ -111,6 +113,8 @@ impl<A, R> Shard<A, R> {
         let result = result.map(|reply| Answered::Reply(Box::new(self.answered(key, reply))));
         // When the shard just broke down nothing of this step is written: the refusal may leave at once.
         let after = if self.broken.is_some() && result.is_err() { 0 } else { self.chains.get(key).seq };
+        #[cfg(planted)]
+        let after = if mainspring_rt::planted::is(3) && result.is_err() { 0 } else { after };
         self.answer(after, to, result);
     }
 
@@ -321,10 +325,12 @@ impl<A, R> Shard<A, R> {
         if let Some(superseded) = superseded {
             let (run, mut change) = *superseded;
             tasks.append(&mut self.record_superseded(key, &run, &mut change));
+            self.settle_superseded(key, &run, &change.updates_ended);
             self.tell_watchers(key, run);
         }
         if let Some(mut change) = current {
             tasks.append(&mut self.record_current(key, before, &mut change));
+            self.settle_updates(key, &change.updates_ended);
         }
         self.notify(key);
         self.release_queries(key, world);
@@ -415,7 +421,7 @@ impl<A, R> Shard<A, R> {
                     self.effect_done(run, answered.effect);
                 }
             }
-            Work::Look { .. } | Work::Watch { .. } | Work::Query { .. } => {}
+            Work::Look { .. } | Work::Watch { .. } | Work::Query { .. } | Work::Update { .. } => {}
         }
         self.refuse(work, Error::Rejected(Rejected::NotFound), world);
     }
@@ -456,6 +462,7 @@ fn has_news(run: &Run, next_event_id: i64) -> bool {
 fn named_run(input: &Input) -> &str {
     match input {
         Input::Signal(signal) => &signal.run_id,
+        Input::Update(update) => &update.run_id,
         Input::RequestCancel(cancel) => &cancel.run_id,
         Input::Terminate(terminate) => &terminate.run_id,
         Input::CompleteWorkflowTask(complete) => &complete.token.run_id,
@@ -466,6 +473,7 @@ fn named_run(input: &Input) -> &str {
         Input::Activity(target, _) => target.run_id(),
         Input::Start(_)
         | Input::SignalWithStart(..)
+        | Input::UpdateWithStart(..)
         | Input::StartTask(_)
         | Input::Undelivered(_)
         | Input::StickyUnavailable(_)

@@ -1,4 +1,4 @@
-//! Copies: of a file that is in use, and of rows from the memory engine.
+//! Copies: of a file that is in use, here or in another process; of rows from the memory engine; and back again.
 //!
 //! A copy is made under another name and renamed once it is whole and on the disk: a backup that has its name is good.
 
@@ -23,10 +23,10 @@ use mainspring_rt::BoxFuture;
 use crate::{Error, ShardId, Table};
 
 use super::{
-    Shared,
+    OpenError, Shared,
     failure::closed,
     format::{self, Role},
-    open::sidecar,
+    open::{self, sidecar},
 };
 
 /// Pages copied between two looks at whether the store is being closed.
@@ -36,7 +36,85 @@ type Answer = BoxFuture<Result<(), Error>>;
 
 /// Copies the store's file on a thread of its own, which is returned if it could be started.
 pub(super) fn start(shared: Arc<Shared>, to: PathBuf) -> (Option<JoinHandle<()>>, Answer) {
-    on_a_thread(move || whole(&to, |partial| copy(&shared, partial)))
+    on_a_thread(move || {
+        whole(&to, |partial| {
+            let source = format::connect(&shared.path)?;
+            copy(&source, partial, || shared.closing.load(Ordering::Relaxed))?;
+            Ok(())
+        })
+    })
+}
+
+/// Why there is no backup, or nothing was restored.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    /// What was to be copied must not be.
+    #[error(transparent)]
+    Source(#[from] OpenError),
+    /// The file to copy has a write-ahead log beside it.
+    #[error("{} is in use, or was when its server ended: take a backup of it and restore that", .0.display())]
+    NotAtRest(PathBuf),
+    /// The copy was not made; nothing is left of it.
+    #[error("{0}")]
+    Copy(#[from] Error),
+}
+
+/// Copies the database at `path` to a new file, while a server in another process uses it, or none. Returns the number
+/// of the last group in the copy: all that was acknowledged before the call is in it. Blocks.
+///
+/// # Errors
+/// See [`BackupError`].
+pub fn backup(path: &Path, to: &Path) -> Result<u64, BackupError> {
+    let source = open::present(path)?;
+    let acked = open::read_acked(&source, false)?;
+    // Held until the copy is made: without a server nobody else has looked at the log.
+    let alone = match open::lock(&source) {
+        Ok(lock) => Some(lock),
+        Err(OpenError::Locked { .. }) => None,
+        Err(error) => return Err(error.into()),
+    };
+    if alone.is_some() {
+        open::refuse_damaged_log(&source)?;
+    }
+    open::refuse_foreign(&source, acked)?;
+    let connection = format::connect(&source).map_err(|error| OpenError::sqlite(&source, &error))?;
+    if open::look(&connection, &source, acked)?.is_none() {
+        return Err(OpenError::NotADatabase { path: source }.into());
+    }
+    let mut group = 0;
+    whole(to, |partial| {
+        group = copy(&connection, partial, || false)?;
+        Ok(())
+    })?;
+    Ok(group)
+}
+
+/// Makes the database at `path` from a backup: copied, found good by `check`, then given its name. Blocks.
+///
+/// # Errors
+/// See [`BackupError`]; and whatever `check` says of the copy.
+pub fn restore<E: From<BackupError>>(
+    from: &Path,
+    path: &Path,
+    check: impl FnOnce(&Path) -> Result<(), E>,
+) -> Result<(), E> {
+    let source = open::present(from).map_err(BackupError::from)?;
+    if fs::metadata(sidecar(&source, "-wal")).is_ok_and(|log| log.len() > 0) {
+        return Err(BackupError::NotAtRest(source).into());
+    }
+    let mut refused = None;
+    let restored = whole(path, |partial| {
+        io::copy(&mut File::open(&source)?, &mut File::create_new(partial)?)?;
+        File::open(partial)?.sync_all()?;
+        check(partial).map_err(|error| {
+            refused = Some(error);
+            Broken::Refused
+        })
+    });
+    match refused {
+        Some(error) => Err(error),
+        None => restored.map_err(|error| BackupError::from(error).into()),
+    }
 }
 
 /// Writes rows into a new file of the SQLite engine, on a thread of its own.
@@ -50,6 +128,8 @@ enum Broken {
     Io(io::Error),
     Exists,
     Closed,
+    /// The caller knows why.
+    Refused,
 }
 
 impl From<rusqlite::Error> for Broken {
@@ -83,6 +163,7 @@ fn whole(to: &Path, write: impl FnOnce(&Path) -> Result<(), Broken>) -> Result<(
             Broken::Io(error) => error.to_string(),
             Broken::Exists => "the file exists already".to_owned(),
             Broken::Closed => return closed(),
+            Broken::Refused => "it was refused".to_owned(),
         };
         Error::Rejected(format!("cannot write the backup {}: {why}", to.display()))
     })
@@ -99,22 +180,22 @@ fn publish(partial: &Path, to: &Path, write: impl FnOnce(&Path) -> Result<(), Br
     Ok(())
 }
 
-fn copy(shared: &Shared, to: &Path) -> Result<(), Broken> {
-    let source = format::connect(&shared.path)?;
+/// Copies what is in `source` now; the group it is at.
+fn copy(source: &Connection, to: &Path, is_closing: impl Fn() -> bool) -> Result<u64, Broken> {
     let mut copy = fresh(to)?;
     // One read transaction around all steps: otherwise every commit would start the copy over.
     source.execute_batch("BEGIN")?;
-    format::read_group(&source)?;
+    let group = format::read_group(source)?;
     {
-        let backup = Backup::new(&source, &mut copy)?;
+        let backup = Backup::new(source, &mut copy)?;
         while backup.step(PAGES_A_STEP)? != StepResult::Done {
-            if shared.closing.load(Ordering::Relaxed) {
+            if is_closing() {
                 return Err(Broken::Closed);
             }
         }
     }
     copy.close().map_err(|(_, error)| error)?;
-    Ok(())
+    Ok(group)
 }
 
 fn write(to: &Path, tables: &[BTreeMap<Bytes, Bytes>; 4], epochs: &[(ShardId, u64)]) -> rusqlite::Result<()> {
@@ -134,8 +215,15 @@ fn write(to: &Path, tables: &[BTreeMap<Bytes, Bytes>; 4], epochs: &[(ShardId, u6
     copy.close().map_err(|(_, error)| error)
 }
 
-/// A new file that is not synced piece by piece: it is worth nothing until it is whole.
+/// A new file that is not synced piece by piece: it is worth nothing until it is whole. It is for its owner alone, like
+/// the folder that the original is in.
 fn fresh(path: &Path) -> rusqlite::Result<Connection> {
+    let mut options = File::options();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    // Should this fail, SQLite says why.
+    drop(options.open(path));
     let connection = format::connect(path)?;
     connection.pragma_update(None, "cache_size", -Role::Checkpointer.cache_kib())?;
     connection.pragma_update_and_check(None, "journal_mode", "OFF", |_| Ok(()))?;

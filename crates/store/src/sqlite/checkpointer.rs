@@ -32,6 +32,8 @@ struct State {
     committed: u64,
     recorded: u64,
     checkpoint_due: bool,
+    /// The pass that was asked for last has ended, and nobody knows yet.
+    checkpointed: bool,
     closing: bool,
 }
 
@@ -60,8 +62,16 @@ impl Upkeep {
 
     /// The log has grown enough.
     pub(super) fn checkpoint(&self) {
-        self.lock().checkpoint_due = true;
+        let mut state = self.lock();
+        state.checkpoint_due = true;
+        state.checkpointed = false;
+        drop(state);
         self.changed.notify_one();
+    }
+
+    /// True once after each pass over the log: then little is left in it.
+    pub(super) fn take_checkpointed(&self) -> bool {
+        std::mem::take(&mut self.lock().checkpointed)
     }
 
     /// Lets the thread record what is left and end.
@@ -121,6 +131,7 @@ impl Checkpointer {
             if self.health.check().is_ok() {
                 if turn.checkpoint {
                     self.checkpoint("PRAGMA wal_checkpoint(PASSIVE)");
+                    self.upkeep.lock().checkpointed = true;
                 }
                 if let Some(group) = turn.record {
                     self.record(group);

@@ -6,7 +6,7 @@
 use std::{
     ffi::OsString,
     fs::{self, File, OpenOptions, TryLockError},
-    io::{self, Read},
+    io::{self, BufReader, Read},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, atomic::AtomicBool, mpsc},
     thread,
@@ -24,6 +24,7 @@ use super::{
     committer::Committer,
     failure::Health,
     format::{self, FORMAT, Kind, Role},
+    log,
     reader::Readers,
 };
 
@@ -65,6 +66,13 @@ pub enum OpenError {
     /// The file of the acknowledged group is not readable any more, so that nobody can tell whether writes are lost.
     #[error("{} is damaged: check the disk, then start with --accept-loss to go on without it", path.display())]
     DamagedAcked { path: PathBuf },
+    /// The write-ahead log is damaged in the middle, where SQLite would pass over it in silence.
+    #[error(
+        "{} is damaged at byte {at}: what was acknowledged from there on cannot be read; check the disk and restore a \
+         backup, or start with --accept-loss to go on with what comes before",
+        path.display()
+    )]
+    DamagedLog { path: PathBuf, at: u64 },
     /// The database is older than what was acknowledged: its log was damaged, or an older copy was put in its place.
     #[error(
         "{} lost acknowledged writes: it holds group {found}, but group {acked} was acknowledged; \
@@ -90,7 +98,7 @@ impl OpenError {
         }
     }
 
-    fn io(path: &Path, error: &io::Error) -> OpenError {
+    pub(super) fn io(path: &Path, error: &io::Error) -> OpenError {
         OpenError::Io { path: path.to_owned(), detail: error.to_string() }
     }
 }
@@ -101,6 +109,9 @@ pub(super) fn open(options: Options) -> Result<SqliteStore, OpenError> {
     let lock = lock(&path)?;
     let acked = read_acked(&path, options.accept_loss)?;
     refuse_foreign(&path, acked)?;
+    if !options.accept_loss {
+        refuse_damaged_log(&path)?;
+    }
 
     let sqlite = |error: rusqlite::Error| OpenError::sqlite(&path, &error);
     let connection = format::connect(&path).map_err(sqlite)?;
@@ -193,6 +204,11 @@ fn real_path(path: &Path) -> io::Result<PathBuf> {
     Ok(fs::canonicalize(parent)?.join(name))
 }
 
+/// As [`real_path`], of a file that is to be there.
+pub(super) fn present(path: &Path) -> Result<PathBuf, OpenError> {
+    fs::canonicalize(path).map_err(|error| OpenError::io(path, &error))
+}
+
 /// The name of a file beside the database.
 pub(super) fn sidecar(path: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(path);
@@ -200,7 +216,7 @@ pub(super) fn sidecar(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-fn lock(path: &Path) -> Result<File, OpenError> {
+pub(super) fn lock(path: &Path) -> Result<File, OpenError> {
     let lock_path = sidecar(path, ".lock");
     let file = OpenOptions::new()
         .write(true)
@@ -216,7 +232,7 @@ fn lock(path: &Path) -> Result<File, OpenError> {
 }
 
 /// The newest acknowledged group, or 0 if loss is accepted.
-fn read_acked(path: &Path, accept_loss: bool) -> Result<u64, OpenError> {
+pub(super) fn read_acked(path: &Path, accept_loss: bool) -> Result<u64, OpenError> {
     let acked_path = sidecar(path, ".acked");
     let reading = AckedFile::read(&acked_path).map_err(|error| OpenError::io(&acked_path, &error))?;
     if accept_loss {
@@ -230,8 +246,17 @@ fn read_acked(path: &Path, accept_loss: bool) -> Result<u64, OpenError> {
     }
 }
 
+/// Looks for what SQLite does not tell.
+pub(super) fn refuse_damaged_log(path: &Path) -> Result<(), OpenError> {
+    let path = sidecar(path, "-wal");
+    match log::damage(&path).map_err(|error| OpenError::io(&path, &error))? {
+        Some(at) => Err(OpenError::DamagedLog { path, at }),
+        None => Ok(()),
+    }
+}
+
 /// Looks at the file without SQLite, which would delete the log of an empty database.
-fn refuse_foreign(path: &Path, acked: u64) -> Result<(), OpenError> {
+pub(super) fn refuse_foreign(path: &Path, acked: u64) -> Result<(), OpenError> {
     const MAGIC: &[u8] = b"SQLite format 3\0";
     let mut start = Vec::new();
     match File::open(path) {
@@ -244,13 +269,30 @@ fn refuse_foreign(path: &Path, acked: u64) -> Result<(), OpenError> {
     }
     match start.as_slice() {
         [] if acked > 0 => Err(OpenError::LostWrites { path: path.to_owned(), found: 0, acked }),
+        // Power was lost while the file was made: it has its size and none of its content.
+        [0, ..] if acked == 0 && is_blank(path)? => empty(path),
         [] | MAGIC => Ok(()),
         _ => Err(OpenError::NotADatabase { path: path.to_owned() }),
     }
 }
 
+fn is_blank(path: &Path) -> Result<bool, OpenError> {
+    let bytes = File::open(path).map(BufReader::new).map_err(|error| OpenError::io(path, &error))?.bytes();
+    for byte in bytes {
+        if byte.map_err(|error| OpenError::io(path, &error))? != 0 {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn empty(path: &Path) -> Result<(), OpenError> {
+    let emptied = File::options().write(true).open(path).and_then(|file| file.set_len(0));
+    emptied.map_err(|error| OpenError::io(path, &error))
+}
+
 /// The group the database is at after recovery; `None` if it has no tables yet.
-fn look(connection: &Connection, path: &Path, acked: u64) -> Result<Option<u64>, OpenError> {
+pub(super) fn look(connection: &Connection, path: &Path, acked: u64) -> Result<Option<u64>, OpenError> {
     let sqlite = |error: rusqlite::Error| OpenError::sqlite(path, &error);
     let path = path.to_owned();
     match format::identify(connection).map_err(sqlite)? {

@@ -83,7 +83,15 @@ pub enum OpenError {
     /// It is a file of somebody else.
     #[error("{0} is not a visibility index: choose another place, or move the file away")]
     Foreign(String),
-    /// The disk, the rights, or a damaged file.
+    /// A page of it is not what SQLite wrote.
+    #[error("{path} is damaged ({detail}): delete the file to have it built again")]
+    Damaged {
+        /// The file.
+        path: String,
+        /// What SQLite says.
+        detail: String,
+    },
+    /// The disk or the rights.
     #[error("cannot open {path}: {detail}")]
     Storage {
         /// The file.
@@ -187,9 +195,12 @@ fn set(connection: &Connection, name: &str, value: impl ToSql) -> rusqlite::Resu
     }
 }
 
-fn storage(path: &Path, error: &rusqlite::Error) -> OpenError {
+pub(super) fn storage(path: &Path, error: &rusqlite::Error) -> OpenError {
     match error.sqlite_error_code() {
         Some(rusqlite::ErrorCode::NotADatabase) => OpenError::Foreign(path.display().to_string()),
+        Some(rusqlite::ErrorCode::DatabaseCorrupt) => {
+            OpenError::Damaged { path: path.display().to_string(), detail: error.to_string() }
+        }
         _ => OpenError::Storage { path: path.display().to_string(), detail: error.to_string() },
     }
 }

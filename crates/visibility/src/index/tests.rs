@@ -230,6 +230,38 @@ fn files_of_others_and_of_the_future_are_refused() {
     assert!(matches!(Index::open(folder.path().join("absent/index")), Err(OpenError::Storage { .. })));
 }
 
+/// What cannot be read is put aside at once; what a list stumbles over, at the next start.
+#[test]
+fn a_damaged_file_is_put_aside_and_made_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("index");
+    let filled = || {
+        let (mut index, is_new) = Index::open_or_make_anew(&path).unwrap();
+        let runs: Vec<Record> = (1..500).map(|run| tagged(run, "Bern")).collect();
+        index.apply(&upserts(runs)).unwrap();
+        lock(&index.writer).query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+        is_new
+    };
+    assert!(!filled(), "a file that is not there yet is no damaged one");
+    for damage in [0, 100] {
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[damage..damage + 16].fill(0);
+        std::fs::write(&path, &bytes).unwrap();
+        assert!(filled(), "at {damage}");
+        assert_eq!(std::fs::read(folder.path().join("index.damaged")).unwrap(), bytes, "it is kept");
+    }
+
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[40_000..].fill(0xee);
+    std::fs::write(&path, &bytes).unwrap();
+    let (index, is_new) = Index::open_or_make_anew(&path).unwrap();
+    assert!(!is_new, "it opens, and nobody has looked further");
+    assert!(matches!(index.list(NAMESPACE, &filter(""), 1_000, b""), Err(Error::Broken(_))));
+    drop(index);
+    assert!(filled());
+    assert!(!filled(), "and that was it");
+}
+
 #[test]
 fn a_reader_in_the_middle_of_a_list_does_not_stop_the_writer() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,0 +1,5 @@
+//! `mainspring_fuzz` says what this does; `cargo xtask fuzz filters` runs it.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| mainspring_fuzz::run("filters", bytes));
