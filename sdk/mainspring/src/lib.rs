@@ -60,7 +60,7 @@
 //! let approval = Order::approve("ann".to_owned());
 //! ```
 //!
-//! - Workflows: [`macro@workflow`], [`Ctx`](workflow::Ctx), [`workflow`](mod@workflow); [`Replayer`] for histories.
+//! - Workflows: [`macro@workflow`], [`Ctx`], [`mod@workflow`]; [`Replayer`] for histories.
 //! - Activities: [`macro@activity`], [`macro@activities`], [`Activity`].
 //! - Clients: [`Client`], [`Connect`], [`client::WorkflowHandle`]. Calls of other languages' code: [`Call`], [`Signal`],
 //!   [`Query`], [`Update`].

@@ -120,8 +120,10 @@ pub(crate) struct TaskOrder {
 /// What a lane says.
 #[derive(Debug)]
 pub(crate) enum Answer {
-    /// The run is not here, and the order has not all of its history.
-    NeedHistory,
+    /// The run is not here, and the order has not all of its history. It comes back, to be completed.
+    NeedHistory(Box<TaskOrder>),
+    /// The run is not here any more.
+    Gone,
     /// The workflow task has to wait for local activities.
     Locals {
         locals: Locals,
@@ -292,12 +294,12 @@ impl Runs {
         match order {
             Order::Task(order) => self.task(*order),
             Order::LocalEnded { run_id, marked } => {
-                let Some(mut kept) = self.take(&run_id) else { return Ok(Answer::NeedHistory) };
+                let Some(mut kept) = self.take(&run_id) else { return Ok(Answer::Gone) };
                 let done = kept.instance.local_ended(*marked);
                 self.go_on(run_id, kept, done, false)
             }
             Order::Flush { run_id } => {
-                let Some(kept) = self.take(&run_id) else { return Ok(Answer::NeedHistory) };
+                let Some(kept) = self.take(&run_id) else { return Ok(Answer::Gone) };
                 self.go_on(run_id, kept, Ok(()), true)
             }
             Order::Evict { run_id } => {
@@ -325,7 +327,7 @@ impl Runs {
             (Some(kept), _) => kept,
             (None, Some(1)) => {
                 let def = self.settings.set.find(&order.kind)?.clone();
-                let instance = Instance::new(&self.settings.namespace, order.execution, def);
+                let instance = Instance::new(&self.settings.namespace, order.execution.clone(), def);
                 Kept {
                     instance,
                     used: 0,
@@ -335,10 +337,10 @@ impl Runs {
                     task_timeout: Duration::from_secs(10),
                 }
             }
-            (None, _) => return Ok(Answer::NeedHistory),
+            (None, _) => return Ok(Answer::NeedHistory(Box::new(order))),
         };
         if first.is_some_and(|first| first > kept.instance.last_event() + 1) {
-            return Ok(Answer::NeedHistory);
+            return Ok(Answer::NeedHistory(Box::new(order)));
         }
         kept.queries = order.queries;
         kept.verify = order.verify;

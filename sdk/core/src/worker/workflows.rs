@@ -241,28 +241,12 @@ impl Inner {
     ) -> Result<Option<PollWorkflowTaskQueueResponse>, Failed> {
         let run_id = &in_hand.execution.run_id;
         let order = self.order(in_hand, task).await?;
-        let (started, messages, queries) = (
-            order.feed.events.last().map_or(0, |event| event.event_id),
-            order.feed.messages.clone(),
-            order.queries.clone(),
-        );
-        let (live, previous_started) = (order.feed.live, order.previous_started);
+        let live = order.feed.live;
         let mut answer = self.parts.lanes.call(run_id, Order::Task(Box::new(order))).await?;
-        if matches!(answer, Answer::NeedHistory) {
-            let mut events = self.history(in_hand, Bytes::new()).await?;
-            if live {
-                events.retain(|event| event.event_id <= started || started == 0);
-            }
-            let order = TaskOrder {
-                execution: in_hand.execution.clone(),
-                kind: in_hand.kind.clone(),
-                bytes: events.len() * 256,
-                feed: Feed { events, live, messages, stand_in: None },
-                previous_started,
-                queries,
-                verify: None,
-            };
-            answer = self.parts.lanes.call(run_id, Order::Task(Box::new(order))).await?;
+        if let Answer::NeedHistory(mut order) = answer {
+            order.feed.events = self.whole(in_hand, order.feed.events).await?;
+            order.bytes = order.feed.events.iter().map(prost::Message::encoded_len).sum();
+            answer = self.parts.lanes.call(run_id, Order::Task(order)).await?;
         }
         loop {
             match answer {
@@ -289,7 +273,7 @@ impl Inner {
                     };
                     answer = self.parts.lanes.call(run_id, order).await?;
                 }
-                Answer::NeedHistory | Answer::Noted => return Err(Failed::Lost),
+                Answer::NeedHistory(_) | Answer::Gone | Answer::Noted => return Err(Failed::Lost),
             }
         }
     }
@@ -314,7 +298,7 @@ impl Inner {
         let verify = if live && self.parts.verify.draws(&in_hand.token) && task.started_event_id <= VERIFY_EVENTS_MAX {
             Some(match events.first() {
                 Some(first) if first.event_id == 1 => events.clone(),
-                _ => self.whole(in_hand, &events).await?,
+                _ => self.whole(in_hand, events.clone()).await?,
             })
         } else {
             None
@@ -330,12 +314,12 @@ impl Inner {
         })
     }
 
-    /// The whole history up to the events of a task, some of which may be virtual yet.
-    async fn whole(&self, in_hand: &InHand, tail: &[HistoryEvent]) -> Result<Vec<HistoryEvent>, Failed> {
+    /// The whole history up to the events of a task, some of which may be virtual yet; of a query, all there is.
+    async fn whole(&self, in_hand: &InHand, tail: Vec<HistoryEvent>) -> Result<Vec<HistoryEvent>, Failed> {
         let from = tail.first().map_or(i64::MAX, |event| event.event_id);
         let mut events = self.history(in_hand, Bytes::new()).await?;
         events.retain(|event| event.event_id < from);
-        events.extend(tail.iter().cloned());
+        events.extend(tail);
         Ok(events)
     }
 
