@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import grpc
@@ -124,3 +125,31 @@ async def test_partitions_of_a_queue(api: WorkflowServiceStub) -> None:
     assert listed.activity_task_queue_partitions[0].key == name
     refused = await refusal_of(partitions(TaskQueue()))
     assert refused.code == grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_a_worker_that_leaves_is_not_waited_for(api: WorkflowServiceStub) -> None:
+    """After ShutdownWorker a task goes to the normal queue at once, though the sticky one was just polled."""
+    workflow = await RawWorkflow.start(api, "leaves")
+    task = await workflow.poll()
+    await workflow.complete(task, sticky=True)
+    polling = asyncio.create_task(workflow.poll(sticky=True))
+
+    async def is_polled() -> bool:
+        described = await describe(api, TaskQueue(name=workflow.sticky_queue, kind=STICKY))
+        return bool(described.pollers)
+
+    await eventually(is_polled)
+    await workflow.signal()
+    await workflow.complete(await polling, sticky=True)
+    await api.ShutdownWorker(
+        service.ShutdownWorkerRequest(
+            namespace=NAMESPACE,
+            sticky_task_queue=workflow.sticky_queue,
+            identity="test",
+            task_queue=workflow.task_queue,
+        ),
+        timeout=CALL_S,
+    )
+    await workflow.signal()
+    task = await asyncio.wait_for(workflow.poll(), 5)
+    assert task.history.events[0].event_id == 1, "a worker that does not know the run gets all of it"

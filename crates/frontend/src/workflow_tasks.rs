@@ -266,12 +266,18 @@ impl Frontend {
         Ok(ResetStickyTaskQueueResponse {})
     }
 
-    /// A courtesy of workers that leave: their polls end by themselves, and tasks find another queue.
+    /// A courtesy of workers that leave: their polls end by themselves, and tasks that come for their sticky queue go to
+    /// the normal one at once.
     pub(crate) async fn shutdown_worker(
         &self,
         request: ShutdownWorkerRequest,
     ) -> Result<ShutdownWorkerResponse, Status> {
-        self.namespace(&request.namespace)?;
+        let namespace = self.namespace(&request.namespace)?;
+        if !request.sticky_task_queue.is_empty() {
+            let name = request.sticky_task_queue.into();
+            let queue = QueueName { namespace: namespace.id, name, kind: QueueKind::Workflow };
+            self.shared.history.matching().worker_left(&queue);
+        }
         Ok(ShutdownWorkerResponse {})
     }
 

@@ -293,6 +293,11 @@ impl<P> Matcher<P> {
         self.history.list(now)
     }
 
+    /// The worker that polls here says that it has left: the queue counts as not polled until somebody comes again.
+    pub fn worker_left(&mut self) {
+        self.last_poll = None;
+    }
+
     /// When a poller was last seen here: now if one waits, else when the last one came or left.
     pub fn last_poll(&self, now: Timestamp) -> Option<Timestamp> {
         if self.waiting.is_empty() { self.last_poll } else { Some(now) }

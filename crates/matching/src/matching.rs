@@ -118,6 +118,13 @@ impl<P> Matching<P> {
         last_poll.is_some_and(|at| at + self.limits.sticky_window >= now)
     }
 
+    /// The one worker of a sticky queue has left: what comes for it from now on finds another queue at once.
+    pub fn worker_left(&self, queue: &QueueName) {
+        if let Some(queue) = self.read().loaded.get(&queue.hash()) {
+            queue.lock().matcher.worker_left();
+        }
+    }
+
     /// A task's row is committed.
     #[must_use = "see Directive"]
     pub fn offer(&self, queue: &QueueName, task: Task, now: Timestamp) -> Vec<Directive<P>> {

@@ -306,6 +306,19 @@ fn expired_tasks_are_swept_though_nobody_comes() {
     assert_eq!(told(matching.tick(later(10))), ["a: 1 expired"]);
 }
 
+/// A worker that says good-bye is not waited for, until it is there again.
+#[test]
+fn a_queue_whose_worker_left_is_not_alive() {
+    let matching = matching();
+    let id = wait(&matching, &queue("a"), "one", NOW);
+    assert!(matching.cancel(&queue("a"), id, later(1)));
+    assert!(matching.is_alive(&queue("a"), later(2)));
+    matching.worker_left(&queue("a"));
+    assert!(!matching.is_alive(&queue("a"), later(2)));
+    wait(&matching, &queue("a"), "two", later(3));
+    assert!(matching.is_alive(&queue("a"), later(3)));
+}
+
 #[test]
 fn a_queue_is_alive_while_a_poller_waits_and_ten_seconds_longer() {
     let matching = matching();
