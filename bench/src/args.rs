@@ -34,7 +34,8 @@ pub(crate) struct RunOptions {
     /// What to run; without a name the usual set, with --quick all of them.
     #[arg(value_enum)]
     pub(crate) scenarios: Vec<Scenario>,
-    /// A server as NAME=ADDRESS[,pid=PID][,dir=DIR]: PID gives CPU and memory, DIR the disk. Several are compared.
+    /// A server as NAME=ADDRESS, then `,pid=PID` and `,dir=DIR` if known: PID gives CPU and memory, DIR the disk. Several
+    /// are compared.
     #[arg(long = "server", default_value = "server=http://127.0.0.1:7233", value_name = "SERVER")]
     pub(crate) servers: Vec<Server>,
     /// How often each scenario runs on each server; the median is told.
