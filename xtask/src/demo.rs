@@ -1,20 +1,20 @@
 //! `cargo xtask demo`: a real worker indexes a folder; the server is killed in the middle and started again.
 //!
-//! The worker, the workflow and the clients are those of `examples/python/file_index`; this file only plays the part of
-//! the accident. [`process`] holds the programs it starts.
+//! The worker, the workflow and the client are those of `sdk/mainspring/examples/file_index`; this file only plays the
+//! part of the accident. [`process`] holds the programs it starts.
 
 mod process;
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, bail, ensure};
 use clap::Args;
 use serde_json::Value;
 
 use crate::demo::process::{Process, Server, wait_for_line};
-use crate::python::Environment;
-use crate::run::{Stopwatch, output, root, say};
-use crate::{e2e, python};
+use crate::e2e;
+use crate::run::{Stopwatch, cargo, output, root, run as run_command, say};
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
@@ -25,7 +25,8 @@ pub(crate) struct Options {
     server: Option<String>,
 }
 
-const EXAMPLE: &str = "examples/python/file_index";
+const EXAMPLE: &str = "file_index";
+/// As the example has it.
 const WORKFLOW_ID: &str = "file-index-1";
 
 /// # Errors
@@ -36,11 +37,11 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let address = server.address();
     say(&format!("1. a server on {address} keeps everything in {}", relative(&stage.data)));
 
-    let worker = Process::start(stage.program("worker.py").args(["--address", &address]))?;
+    let worker = Process::start(stage.program(&address).arg("worker"))?;
     wait_for_line(&worker, "the worker to listen", |line| line == "listening")?;
     let folder = stage.folder.display();
     say(&format!("2. a worker listens; workflow {WORKFLOW_ID} is to index {folder}"));
-    let start = Process::start(&mut stage.start(&address))?;
+    let start = Process::start(stage.program(&address).arg("start").args([&stage.folder, &stage.index]))?;
 
     let mut tally = Tally::default();
     wait_for_line(&worker, "a third of the files", |line| tally.take(line) && tally.runs >= tally.listed.div_ceil(3))?;
@@ -57,7 +58,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     say(&format!("5. the workflow is done, {seconds:.1} s after the kill:\n"));
     print_result(&result)?;
 
-    let count = output(stage.program("show.py").args([WORKFLOW_ID, "--count", "--address", &address]))?;
+    let count = output(stage.program(&address).arg("count"))?;
     for line in worker.stop() {
         tally.take(&line);
     }
@@ -68,7 +69,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
 
 /// What the run needs, made before the first line of the play.
 struct Stage {
-    python: Environment,
+    example: PathBuf,
     server: Vec<String>,
     folder: PathBuf,
     data: PathBuf,
@@ -81,46 +82,45 @@ impl Stage {
     fn set(options: &Options) -> anyhow::Result<Self> {
         let folder = options.folder.clone().unwrap_or_else(root);
         let folder = folder.canonicalize().with_context(|| format!("there is no folder {}", folder.display()))?;
-        let (python, server) = match &options.server {
-            Some(command) => (python::environment()?, command.split_whitespace().map(str::to_owned).collect()),
-            None => (e2e::prepare()?, own_server()?),
+        let server = match &options.server {
+            Some(command) => command.split_whitespace().map(str::to_owned).collect(),
+            None => own_server()?,
         };
+        let example = built_example()?;
         let place = root().join("target/demo");
         if place.exists() {
             std::fs::remove_dir_all(&place).with_context(|| format!("cannot empty {}", place.display()))?;
         }
         std::fs::create_dir_all(&place).with_context(|| format!("cannot make {}", place.display()))?;
         let [data, log, index] = ["data.db", "server.log", "index.json"].map(|name| place.join(name));
-        Ok(Self { python, server, folder, data, log, index })
+        Ok(Self { example, server, folder, data, log, index })
     }
 
-    fn program(&self, name: &str) -> std::process::Command {
-        let mut command = self.python.python();
-        command.arg(name).current_dir(root().join(EXAMPLE));
-        command
-    }
-
-    fn start(&self, address: &str) -> std::process::Command {
-        let mut command = self.program("start.py");
-        command.arg(&self.folder).arg("--output").arg(&self.index);
-        command.args(["--id", WORKFLOW_ID, "--address", address]);
+    fn program(&self, address: &str) -> Command {
+        let mut command = Command::new(&self.example);
+        command.env("TEMPORAL_ADDRESS", address);
         command
     }
 
     fn advice(&self) -> String {
         let server = self.server.iter().map(|word| relative(Path::new(word))).collect::<Vec<_>>().join(" ");
-        let python = relative(&self.python.interpreter());
-        let (data, index) = (relative(&self.data), relative(&self.index));
+        let [example, data, index] = [&self.example, &self.data, &self.index].map(|path| relative(path));
         format!(
             "\nThe index is {index}. To look at the history event by event, start the server again in one terminal and \
-             ask it in another:\n  {server} --db-filename {data}\n  {python} {EXAMPLE}/show.py {WORKFLOW_ID}"
+             ask it in another:\n  {server} --db-filename {data}\n  {example} show"
         )
     }
 }
 
 fn own_server() -> anyhow::Result<Vec<String>> {
+    e2e::build_server()?;
     let program = e2e::server_program()?.display().to_string();
     Ok(vec![program, "server".to_owned(), "start-dev".to_owned()])
+}
+
+fn built_example() -> anyhow::Result<PathBuf> {
+    run_command(&mut cargo(["build", "--package=mainspring", "--example", EXAMPLE]))?;
+    Ok(e2e::server_program()?.with_file_name("examples").join(format!("{EXAMPLE}{}", std::env::consts::EXE_SUFFIX)))
 }
 
 /// As seen from the root, which is where the person is.

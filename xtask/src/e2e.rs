@@ -61,11 +61,17 @@ pub(crate) fn run_all() -> anyhow::Result<()> {
 /// # Errors
 /// When the build or the installation fails.
 pub(crate) fn prepare() -> anyhow::Result<Environment> {
-    run_command(&mut cargo(["build", "--package=mainspring-cli"]))?;
+    build_server()?;
     python::environment()
 }
 
-/// What [`prepare`] built: it lies beside our own program, wherever the target directory is.
+/// # Errors
+/// When the build fails.
+pub(crate) fn build_server() -> anyhow::Result<()> {
+    run_command(&mut cargo(["build", "--package=mainspring-cli"]))
+}
+
+/// What [`build_server`] built: it lies beside our own program, wherever the target directory is.
 ///
 /// # Errors
 /// When our own path is unknown.

@@ -32,7 +32,7 @@ async fn main() -> Result<()> {
     let handle = client.start(visit("Ann".to_owned()).id("visit-1").queue("visits")).await?;
     println!("with the key: {}", handle.result().await?);
 
-    // What the server has, and whoever reads its storage: the name of the key and no more.
+    // What the server has of it, and whoever reads its storage: the name of the key and no more.
     let stranger = Client::connect(Connect::from_env()?).await?;
     let Raw(payload) = stranger.workflow::<Raw>("visit-1").result().await?;
     let [encoding, key] = ["encoding", "encryption-key-id"].map(|name| payload.metadata(name).unwrap_or_default());

@@ -8,10 +8,11 @@ mod rig;
 use std::{
     env::consts::EXE_SUFFIX,
     path::PathBuf,
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
 };
 
 use rig::{PATIENCE, Rig};
+use serde_json::json;
 
 #[tokio::test]
 async fn hello() {
@@ -46,21 +47,58 @@ async fn encryption() {
     assert!(printed[1].ends_with("key 2026"), "{printed:?}");
 }
 
-/// The lines that an example prints; it must end by itself and without an error.
-async fn output_of(example: &str) -> Vec<String> {
+/// What `cargo xtask demo` shows, without the accident.
+#[tokio::test]
+async fn file_index() {
     let rig = Rig::start().await;
-    let mut command = Command::new(program(example));
-    command.env("TEMPORAL_ADDRESS", &rig.address).stdin(Stdio::null()).stdout(Stdio::piped());
-    let mut running = command.spawn().unwrap();
-    let stdout = running.stdout.take().unwrap();
-    let printed = tokio::task::spawn_blocking(move || std::io::read_to_string(stdout));
-    let printed = tokio::time::timeout(PATIENCE, printed).await;
-    if printed.is_err() {
-        running.kill().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    for (file, text) in [("a.txt", "Some words\n"), ("b.txt", "Some words\n"), ("c.txt", "More and more words\n\n")] {
+        std::fs::write(folder.path().join(file), text).unwrap();
     }
-    let status = running.wait().unwrap();
-    assert!(status.success(), "{example} did not end well: {status}");
-    printed.unwrap().unwrap().unwrap().lines().map(str::to_owned).collect()
+    let elsewhere = tempfile::tempdir().unwrap();
+    let index = elsewhere.path().join("index.json");
+    let _worker = Running(example(&rig, "file_index").arg("worker").stdout(Stdio::null()).spawn().unwrap());
+    let printed = lines(example(&rig, "file_index").arg("start").args([folder.path(), &index])).await;
+    let summary: serde_json::Value = serde_json::from_str(&printed[0]).unwrap();
+    assert_eq!((&summary["files"], &summary["copies"], &summary["lines"]), (&json!(3), &json!(1), &json!(4)));
+    let index: serde_json::Value = serde_json::from_slice(&std::fs::read(&index).unwrap()).unwrap();
+    assert_eq!(index["words"]["more"], json!([folder.path().join("c.txt")]));
+    assert_eq!(index["words"]["words"].as_array().unwrap().len(), 3);
+    let counts = lines(example(&rig, "file_index").arg("count")).await;
+    assert!(counts.contains(&"    5 ACTIVITY_TASK_COMPLETED".to_owned()), "{counts:?}");
+    assert_eq!(lines(example(&rig, "file_index").arg("show")).await[0], "    1 WORKFLOW_EXECUTION_STARTED");
+}
+
+async fn output_of(name: &str) -> Vec<String> {
+    let rig = Rig::start().await;
+    lines(&mut example(&rig, name)).await
+}
+
+/// The lines that a program prints; it must end by itself and without an error.
+async fn lines(command: &mut Command) -> Vec<String> {
+    let mut running = Running(command.stdout(Stdio::piped()).spawn().unwrap());
+    let stdout = running.0.stdout.take().unwrap();
+    let printed = tokio::task::spawn_blocking(move || std::io::read_to_string(stdout));
+    let printed = tokio::time::timeout(PATIENCE, printed).await.expect("it ends").unwrap().unwrap();
+    let status = running.0.wait().unwrap();
+    assert!(status.success(), "{command:?} did not end well: {status}");
+    printed.lines().map(str::to_owned).collect()
+}
+
+/// Killed with the test, however that ends.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn example(rig: &Rig, name: &str) -> Command {
+    let mut command = Command::new(program(name));
+    command.env("TEMPORAL_ADDRESS", &rig.address).stdin(Stdio::null());
+    command
 }
 
 /// `cargo test` builds the examples beside the tests, unless it is told to build this test alone.
@@ -69,8 +107,10 @@ fn program(example: &str) -> PathBuf {
     let target = tests.parent().unwrap().parent().unwrap();
     let program = target.join("examples").join(format!("{example}{EXE_SUFFIX}"));
     let built = program.metadata().and_then(|program| program.modified());
-    let source = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("examples").join(format!("{example}.rs"));
-    let written = source.metadata().unwrap().modified().unwrap();
+    let examples = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let sources = [examples.join(format!("{example}.rs")), examples.join(example).join("main.rs")];
+    let source = sources.iter().find_map(|source| source.metadata().ok()).expect("an example has a source");
+    let written = source.modified().unwrap();
     assert!(built.is_ok_and(|built| built >= written), "first: cargo build -p mainspring --examples");
     program
 }
