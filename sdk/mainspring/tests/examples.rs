@@ -7,10 +7,13 @@ mod rig;
 
 use std::{
     env::consts::EXE_SUFFIX,
+    net::SocketAddr,
     path::PathBuf,
     process::{Child, Command, Stdio},
 };
 
+use mainspring_server::{Config, Server, Storage, TlsFiles};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rig::{PATIENCE, Rig};
 use serde_json::json;
 
@@ -45,6 +48,41 @@ async fn encryption() {
     assert_eq!(printed[0], "with the key: Ann is well");
     assert!(printed[1].starts_with("without it: binary/encrypted, "), "{printed:?}");
     assert!(printed[1].ends_with("key 2026"), "{printed:?}");
+}
+
+/// Its server asks for a certificate, so it is one of ours.
+#[tokio::test]
+async fn mtls() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    std::fs::write(at("ca.pem"), ca.pem()).unwrap();
+    for name in ["server", "client"] {
+        let key = KeyPair::generate().unwrap();
+        let certificate = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap().signed_by(&key, &ca).unwrap();
+        std::fs::write(at(name).with_extension("pem"), certificate.pem()).unwrap();
+        std::fs::write(at(name).with_extension("key"), key.serialize_pem()).unwrap();
+    }
+    let mut config = Config::new(SocketAddr::from(([127, 0, 0, 1], 0)), Storage::Memory);
+    config.tls = Some(TlsFiles { cert: at("server.pem"), key: at("server.key"), client_ca: Some(at("ca.pem")) });
+    let server = Server::start(config).await.unwrap();
+    let mut mtls = Command::new(program("mtls"));
+    mtls.args([at("ca.pem"), at("client.pem"), at("client.key")]);
+    let printed = lines(mtls.env("TEMPORAL_ADDRESS", server.local_addr().to_string())).await;
+    assert_eq!(printed[0], "with a certificate: Hello, Ann!");
+    assert!(printed[1].starts_with("without one: cannot reach a server at"), "{printed:?}");
+}
+
+/// With itself; `tests/polyglot` lets it meet the other languages.
+#[tokio::test]
+async fn polyglot() {
+    let rig = Rig::start().await;
+    let mut worker = Command::new(program("polyglot"));
+    let _worker = Running(worker.args(["worker", &rig.address]).stdout(Stdio::null()).spawn().unwrap());
+    let printed = lines(Command::new(program("polyglot")).args(["start", &rig.address, "Ada", "Rust"])).await;
+    assert_eq!(printed, ["hello Ada from Rust"]);
 }
 
 /// What `cargo xtask demo` shows, without the accident.
