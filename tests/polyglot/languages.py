@@ -1,4 +1,4 @@
-"""The four programs that speak the four SDKs: how to build each, and how to start it.
+"""The five programs that speak the five SDKs: how to build each, and how to start it.
 
 Each understands `worker ADDRESS` and `start ADDRESS NAME LANGUAGE...`; the comment at its top says what they do.
 """
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parents[1]
+RUST_SDK = TESTS.parent / "sdk" / "mainspring"
 
 
 @dataclass(frozen=True)
@@ -20,16 +21,13 @@ class Language:
     """One SDK. Its workflow is named `<name>Greeting`; its worker polls `polyglot-<name in lower case>`."""
 
     name: str
+    folder: Path
     tools: tuple[str, ...]
     build: tuple[tuple[str, ...], ...]
     program: tuple[str, ...]
 
     def __str__(self) -> str:
         return self.name
-
-    @property
-    def folder(self) -> Path:
-        return TESTS / self.name.lower()
 
     def missing_tools(self) -> list[str]:
         """What must be installed before this language can take part."""
@@ -55,13 +53,22 @@ def _npm() -> tuple[tuple[str, ...], ...]:
     return (*install, ("npm", "run", "--silent", "build"))
 
 
-PYTHON = Language("Python", (), (), (sys.executable, "polyglot.py"))
-TYPESCRIPT = Language("TypeScript", ("node", "npm"), _npm(), ("node", "dist/polyglot.js"))
-GO = Language("Go", ("go",), (("go", "build", "-o", "target/", "./polyglot"),), ("target/polyglot",))
+PYTHON = Language("Python", TESTS / "python", (), (), (sys.executable, "polyglot.py"))
+TYPESCRIPT = Language("TypeScript", TESTS / "typescript", ("node", "npm"), _npm(), ("node", "dist/polyglot.js"))
+GO = Language("Go", TESTS / "go", ("go",), (("go", "build", "-o", "target/", "./polyglot"),), ("target/polyglot",))
 JAVA = Language(
     "Java",
+    TESTS / "java",
     ("java", "mvn"),
     (("mvn", "--batch-mode", "--quiet", "process-classes"),),
     ("java", "-cp", "CLASSPATH", "mainspring.e2e.Polyglot"),
 )
-ALL = [PYTHON, TYPESCRIPT, GO, JAVA]
+# On Unix `cargo run` becomes the program, so that what kills the one kills the other.
+RUST = Language(
+    "Rust",
+    RUST_SDK,
+    ("cargo",),
+    (("cargo", "build", "--quiet", "--example", "polyglot"),),
+    ("cargo", "run", "--quiet", "--example", "polyglot", "--"),
+)
+ALL = [PYTHON, TYPESCRIPT, GO, JAVA, RUST]
