@@ -15,9 +15,17 @@ pub(crate) fn root() -> PathBuf {
 }
 
 /// `cargo` with `words`, started at the root; the same cargo that runs us.
+///
+/// What it told us of our own package is left out: the build script of ring looks at such variables, so ring and all that
+/// depends on it would be built anew whenever a cargo of ours follows one of the developer's.
 pub(crate) fn cargo<I: IntoIterator<Item: AsRef<OsStr>>>(words: I) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(words).current_dir(root());
+    for (name, _) in std::env::vars_os() {
+        if ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
+            command.env_remove(&name);
+        }
+    }
     command
 }
 
