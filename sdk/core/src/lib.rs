@@ -21,6 +21,9 @@ pub mod rt;
 pub mod worker;
 pub mod workflow;
 
+/// The types of the API as they go over the wire: events of histories, enums, what [`Client::rpc`] sends.
+pub use mainspring_api::v1 as api;
+
 pub use crate::{
     activity::{Activities, Activity, ActivityDef, ActivityInfo, CancelReason, TaskToken, TestActivity},
     call::{

@@ -1,7 +1,7 @@
 //! The history of a run: what the server knows, and all that a worker needs to go on.
 
+use mainspring::api::enums::EventType;
 use mainspring::prelude::*;
-use mainspring_api::v1::enums::EventType;
 
 /// Prints each event.
 pub(crate) async fn show(client: &Client, workflow_id: &str) -> Result<()> {
