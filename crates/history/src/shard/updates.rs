@@ -137,9 +137,10 @@ impl<A, R> Shard<A, R> {
         self.tell(waiter, &run, &Tail::default(), 0);
     }
 
-    /// The newest run changed: tells those whose update got where they wanted it.
+    /// The newest run changed: tells those whose update got where they wanted it. Every step comes by here; where nobody
+    /// waits it costs a lookup.
     pub(super) fn settle_updates(&mut self, key: &ChainKey, ended: &[(String, UpdateEnd)]) {
-        if self.updates.open.is_empty() {
+        if !self.updates.by_chain.contains_key(key) {
             return;
         }
         let Some(run) = self.chains.run(key).cloned() else { return };
@@ -150,6 +151,9 @@ impl<A, R> Shard<A, R> {
 
     /// A run closed and another took its place.
     pub(super) fn settle_superseded(&mut self, key: &ChainKey, run: &Run, ended: &[(String, UpdateEnd)]) {
+        if !self.updates.by_chain.contains_key(key) {
+            return;
+        }
         // Without what is in memory: its last batches are in the store by then.
         self.settle_run(key, run, &Tail::default(), ended, self.batch.seq());
     }
@@ -186,7 +190,12 @@ impl<A, R> Shard<A, R> {
         while let Some((_, id)) = self.updates.by_deadline.first().copied().filter(|(at, _)| *at <= self.clock) {
             let Some(waiter) = self.updates.remove(id) else { return };
             let key = waiter.key.clone();
-            let Some(run) = self.chains.run(&key).filter(|run| run.number == waiter.run).cloned() else { continue };
+            let Some(run) = self.chains.run(&key).filter(|run| run.number == waiter.run).cloned() else {
+                debug_assert!(false, "a chain stays in memory while somebody waits for its updates");
+                let gone = Error::Rejected(Rejected::UpdateNotFound { id: waiter.update_id });
+                self.answer(0, waiter.answer, Err(gone));
+                continue;
+            };
             let after = self.chains.get(&key).seq;
             self.tell(waiter, &run, &Tail::default(), after);
             self.unpin(&key);
