@@ -8,6 +8,7 @@ use anyhow::{Context, bail};
 use clap::{Args, Parser, Subcommand};
 
 use crate::scenario::Scenario;
+use crate::sdk::SdkOptions;
 
 #[derive(Debug, Parser)]
 #[command(name = "mainspring-bench", version, about = "Puts load on servers that speak the Temporal gRPC API.")]
@@ -23,6 +24,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run scenarios against a server, or against several in turn.
     Run(Box<RunOptions>),
+    /// Compare worker programs of several SDKs on one server.
+    Sdk(Box<SdkOptions>),
     /// Serve the null server, which bounds what RPC and disk allow.
     NullServer(NullOptions),
     /// Measure what appending to a file and syncing it costs here.

@@ -3,7 +3,7 @@
 //!
 //! [`args`] is the command line, [`session`] runs scenarios against one server or several in turn, [`scenario`] holds
 //! them, one family a file. [`worker`] and [`rpc`] are what they act with, [`figures`] is what they measure and how it is
-//! printed, [`null`] is the server that does next to nothing. `README.md` says what the figures mean.
+//! printed, [`null`] is the server that does next to nothing, [`sdk`] compares worker programs of several SDKs. `README.md` says what the figures mean.
 
 #![expect(
     clippy::disallowed_methods,
@@ -18,6 +18,7 @@ mod null;
 mod requests;
 mod rpc;
 mod scenario;
+mod sdk;
 mod session;
 mod worker;
 
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
 async fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Run(options) => session::run(&options).await,
+        Command::Sdk(options) => sdk::run(&options).await,
         Command::NullServer(options) => null::serve(&options).await,
         Command::Fsync(options) => {
             say(&fsync::measure(&options)?);

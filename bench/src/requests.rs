@@ -87,12 +87,34 @@ pub(crate) struct Fetched {
     pub(crate) bytes: u64,
 }
 
-/// Fetches a whole history page by page.
+/// Fetches a whole history and counts it.
 ///
 /// # Errors
 /// What the server answers, and DATA_LOSS when events cannot be told apart.
 pub(crate) async fn fetch_history(pool: &Pool, namespace: &str, id: &str, run_id: &str) -> Result<Fetched, Status> {
     let mut fetched = Fetched::default();
+    fetch_pages(pool, namespace, id, run_id, |page| {
+        let events = count_events(&page).map_err(|error| Status::data_loss(error.to_string()))?;
+        fetched.pages += 1;
+        fetched.events += events as u64;
+        fetched.bytes += page.len() as u64;
+        Ok(())
+    })
+    .await?;
+    Ok(fetched)
+}
+
+/// Fetches a whole history page by page.
+///
+/// # Errors
+/// What the server answers, or `take` does.
+pub(crate) async fn fetch_pages(
+    pool: &Pool,
+    namespace: &str,
+    id: &str,
+    run_id: &str,
+    mut take: impl FnMut(Bytes) -> Result<(), Status>,
+) -> Result<(), Status> {
     let mut next_page_token = Bytes::new();
     loop {
         let request = GetWorkflowExecutionHistoryRequest {
@@ -102,12 +124,9 @@ pub(crate) async fn fetch_history(pool: &Pool, namespace: &str, id: &str, run_id
             ..GetWorkflowExecutionHistoryRequest::default()
         };
         let page = pool.call(request).await?;
-        let events = count_events(&page.history).map_err(|error| Status::data_loss(error.to_string()))?;
-        fetched.pages += 1;
-        fetched.events += events as u64;
-        fetched.bytes += page.history.len() as u64;
+        take(page.history)?;
         if page.next_page_token.is_empty() {
-            return Ok(fetched);
+            return Ok(());
         }
         next_page_token = page.next_page_token;
     }

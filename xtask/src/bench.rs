@@ -1,9 +1,10 @@
 //! `cargo xtask bench`: builds the server and the load generator, starts the servers that are to be compared side by
 //! side, and lets `mainspring-bench` put load on them in turn.
 //!
-//! [`contestant`] knows how each server is started. What is measured and printed is all in `bench/`.
+//! [`contestant`] knows how each server is started, [`sdk`] compares SDKs instead. What is measured and printed is all in `bench/`.
 
 mod contestant;
+mod sdk;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -34,12 +35,15 @@ pub(crate) struct Options {
     /// Operations, or workflows where the scenario counts those: `--scenario sleepers --count 1000000`.
     #[arg(long)]
     count: Option<u64>,
-    /// How often each scenario runs on each server [default: 3 in a comparison, 1 otherwise]
+    /// How often each scenario runs on each server [default: 3 in a comparison, 5 of SDKs, 1 otherwise]
     #[arg(long)]
     rounds: Option<u32>,
     /// One JSON line for each run instead of the table.
     #[arg(long)]
     json: bool,
+    /// Compare our SDK with the official one for Rust instead of servers; `--quick` runs ours alone.
+    #[arg(long, value_enum)]
+    sdk: Option<sdk::Part>,
     /// More for `mainspring-bench run`.
     #[arg(last = true)]
     arguments: Vec<String>,
@@ -48,6 +52,9 @@ pub(crate) struct Options {
 /// # Errors
 /// When a build fails, a server does not start, or a run has errors.
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
+    if let Some(part) = options.sdk {
+        return sdk::run(part, options);
+    }
     let programs = Programs::build(options.quick)?;
     if options.scenario.iter().any(|name| name == "help") {
         return run_command(Command::new(&programs.bench).args(["run", "--help"]));
@@ -66,12 +73,14 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     measured.with_context(|| format!("what the servers said is in {}", relative(&place)))
 }
 
-/// Every scenario small, and the null server, as CI wants it.
+/// Every scenario small, the null server, and a worker of our SDK, as CI wants it.
 ///
 /// # Errors
 /// As [`run`].
 pub(crate) fn smoke() -> anyhow::Result<()> {
-    run(&Options { quick: true, against: vec![Contestant::Null], rounds: Some(1), ..Options::default() })
+    let quick = || Options { quick: true, rounds: Some(1), ..Options::default() };
+    run(&Options { against: vec![Contestant::Null], ..quick() })?;
+    run(&Options { sdk: Some(sdk::Part::Run), ..quick() })
 }
 
 /// The two programs of ours.
@@ -99,7 +108,12 @@ impl Programs {
 
 /// What of the options is for the load generator.
 fn words(options: &Options) -> Vec<String> {
-    let rounds = options.rounds.unwrap_or(if options.against.is_empty() || options.quick { 1 } else { 3 });
+    let rounds = options.rounds.unwrap_or(match options {
+        Options { quick: true, .. } => 1,
+        Options { sdk: Some(_), .. } => 5,
+        _ if options.against.is_empty() => 1,
+        _ => 3,
+    });
     let mut words = vec![format!("--rounds={rounds}")];
     words.extend(options.secs.map(|secs| format!("--secs={secs}")));
     words.extend(options.count.map(|count| format!("--count={count}")));

@@ -7,7 +7,7 @@ use std::time::Duration;
 pub(crate) struct Latencies(Vec<u32>);
 
 /// Percentiles, in milliseconds.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Percentiles {
     pub(crate) p50: f64,
     pub(crate) p90: f64,

@@ -43,7 +43,8 @@ pub(crate) fn render(groups: &[Group]) -> String {
             rows.push(row);
         }
     }
-    let mut out = aligned(&rows);
+    let is_text = |column| matches!(HEADS.get(column), Some(&("scenario" | "server")));
+    let mut out = aligned(&rows, is_text);
     if is_compared {
         let _ = write!(out, "\n{RATIO_NOTE}");
     }
@@ -119,7 +120,7 @@ fn optional(value: Option<f64>) -> String {
 }
 
 /// Three digits that tell something; thousands in groups.
-fn number(value: f64) -> String {
+pub(crate) fn number(value: f64) -> String {
     if value.abs() < 99.95 {
         let decimals = if value.abs() < 0.995 {
             3
@@ -142,8 +143,8 @@ fn number(value: f64) -> String {
     out
 }
 
-/// The first column and the server to the left, numbers to the right; two spaces between.
-fn aligned(rows: &[Vec<String>]) -> String {
+/// Columns of text to the left, numbers to the right; two spaces between.
+pub(crate) fn aligned(rows: &[Vec<String>], is_text: impl Fn(usize) -> bool) -> String {
     let columns = rows.first().map_or(0, Vec::len);
     let widths: Vec<usize> =
         (0..columns).map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)).collect();
@@ -151,8 +152,7 @@ fn aligned(rows: &[Vec<String>]) -> String {
     for row in rows {
         let mut line = String::new();
         for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
-            let is_text = matches!(HEADS.get(column), Some(&("scenario" | "server")));
-            let _ = if is_text { write!(line, "{cell:<width$}  ") } else { write!(line, "{cell:>width$}  ") };
+            let _ = if is_text(column) { write!(line, "{cell:<width$}  ") } else { write!(line, "{cell:>width$}  ") };
         }
         lines.push(line.trim_end().to_owned());
     }

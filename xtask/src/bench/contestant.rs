@@ -123,7 +123,12 @@ impl Running {
     /// In the words of `mainspring-bench run --server`.
     pub(crate) fn named(&self) -> String {
         let (name, pid, data) = (self.contestant.name(), self.child.id(), self.data.display());
-        format!("{name}=127.0.0.1:{},pid={pid},dir={data}", self.port)
+        format!("{name}={},pid={pid},dir={data}", self.address())
+    }
+
+    /// Where it listens.
+    pub(super) fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
     }
 
     fn wait_until_reached(&mut self, log: &Path) -> anyhow::Result<()> {

@@ -17,7 +17,7 @@ const LAYERS: &[&[&str]] = &[
     &["ui"],
     &["server"],
     &["mainspring"],
-    &["cli", "sim", "bench", "powerloss", "fuzz"],
+    &["cli", "sim", "bench", "bench-sdk", "powerloss", "fuzz"],
 ];
 
 /// Packages that decide and do nothing else, and what would let a clock, a thread or chance into them.
