@@ -8,6 +8,8 @@
 //! - `messages`: whole workflow tasks; `visit`: where in them payloads are.
 
 mod aes;
+#[cfg(any(feature = "zlib", feature = "zstd"))]
+mod compression;
 mod messages;
 pub(crate) mod visit;
 #[cfg(feature = "zlib")]

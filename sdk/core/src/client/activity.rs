@@ -56,6 +56,27 @@ impl Client {
     }
 }
 
+/// One answer about an activity, by either of the two requests that there are for it.
+macro_rules! answer {
+    ($handle:ident, $by_token:ident, $by_id:ident, $field:ident, |$reply:pat_param| $then:expr) => {{
+        let namespace = $handle.client.namespace().to_owned();
+        let identity = $handle.client.identity().to_owned();
+        match $handle.address.clone() {
+            Address::Token(TaskToken(task_token)) => {
+                let request = $by_token { task_token, $field, identity, namespace, ..$by_token::default() };
+                let $reply = $handle.client.rpc().call(&request).await.map_err(not_found)?;
+                $then
+            }
+            Address::Id { workflow_id, run_id, activity_id } => {
+                let request =
+                    $by_id { namespace, workflow_id, run_id, activity_id, $field, identity, ..$by_id::default() };
+                let $reply = $handle.client.rpc().call(&request).await.map_err(not_found)?;
+                $then
+            }
+        }
+    }};
+}
+
 impl ActivityHandle {
     /// Completes the activity.
     ///
@@ -63,32 +84,7 @@ impl ActivityHandle {
     /// [`ClientError::NotFound`] when nobody waits for it any longer.
     pub async fn complete(&self, result: impl ToPayload) -> Result<(), ClientError> {
         let result = self.encoded(result).await?;
-        let (namespace, identity) = self.ours();
-        match self.address.clone() {
-            Address::Token(TaskToken(task_token)) => {
-                let request = RespondActivityTaskCompletedRequest {
-                    task_token,
-                    result,
-                    identity,
-                    namespace,
-                    ..RespondActivityTaskCompletedRequest::default()
-                };
-                self.client.rpc().call(&request).await.map_err(not_found)?;
-            }
-            Address::Id { workflow_id, run_id, activity_id } => {
-                let request = RespondActivityTaskCompletedByIdRequest {
-                    namespace,
-                    workflow_id,
-                    run_id,
-                    activity_id,
-                    result,
-                    identity,
-                    ..RespondActivityTaskCompletedByIdRequest::default()
-                };
-                self.client.rpc().call(&request).await.map_err(not_found)?;
-            }
-        }
-        Ok(())
+        answer!(self, RespondActivityTaskCompletedRequest, RespondActivityTaskCompletedByIdRequest, result, |_| Ok(()))
     }
 
     /// Fails the activity: it is tried again, as its policy says.
@@ -99,32 +95,7 @@ impl ActivityHandle {
         let mut failure: Failure = error.into().into_failure();
         self.client.converter().encode_failure(&self.codec_cx(), &mut failure).await?;
         let failure = Some(failure);
-        let (namespace, identity) = self.ours();
-        match self.address.clone() {
-            Address::Token(TaskToken(task_token)) => {
-                let request = RespondActivityTaskFailedRequest {
-                    task_token,
-                    failure,
-                    identity,
-                    namespace,
-                    ..RespondActivityTaskFailedRequest::default()
-                };
-                self.client.rpc().call(&request).await.map_err(not_found)?;
-            }
-            Address::Id { workflow_id, run_id, activity_id } => {
-                let request = RespondActivityTaskFailedByIdRequest {
-                    namespace,
-                    workflow_id,
-                    run_id,
-                    activity_id,
-                    failure,
-                    identity,
-                    ..RespondActivityTaskFailedByIdRequest::default()
-                };
-                self.client.rpc().call(&request).await.map_err(not_found)?;
-            }
-        }
-        Ok(())
+        answer!(self, RespondActivityTaskFailedRequest, RespondActivityTaskFailedByIdRequest, failure, |_| Ok(()))
     }
 
     /// Says that the activity stopped as it was asked to. The server takes this only then.
@@ -133,32 +104,7 @@ impl ActivityHandle {
     /// [`ClientError::NotFound`] when nobody waits for it any longer.
     pub async fn cancelled(&self, details: impl ToPayload) -> Result<(), ClientError> {
         let details = self.encoded(details).await?;
-        let (namespace, identity) = self.ours();
-        match self.address.clone() {
-            Address::Token(TaskToken(task_token)) => {
-                let request = RespondActivityTaskCanceledRequest {
-                    task_token,
-                    details,
-                    identity,
-                    namespace,
-                    ..RespondActivityTaskCanceledRequest::default()
-                };
-                self.client.rpc().call(&request).await.map_err(not_found)?;
-            }
-            Address::Id { workflow_id, run_id, activity_id } => {
-                let request = RespondActivityTaskCanceledByIdRequest {
-                    namespace,
-                    workflow_id,
-                    run_id,
-                    activity_id,
-                    details,
-                    identity,
-                    ..RespondActivityTaskCanceledByIdRequest::default()
-                };
-                self.client.rpc().call(&request).await.map_err(not_found)?;
-            }
-        }
-        Ok(())
+        answer!(self, RespondActivityTaskCanceledRequest, RespondActivityTaskCanceledByIdRequest, details, |_| Ok(()))
     }
 
     /// Tells the server that the attempt lives; says whether it is to stop.
@@ -167,34 +113,9 @@ impl ActivityHandle {
     /// [`ClientError::NotFound`] when nobody waits for it any longer.
     pub async fn heartbeat(&self, details: impl ToPayload) -> Result<Option<CancelReason>, ClientError> {
         let details = self.encoded(details).await?;
-        let (namespace, identity) = self.ours();
-        let (cancelled, reset, paused) = match self.address.clone() {
-            Address::Token(TaskToken(task_token)) => {
-                let request = RecordActivityTaskHeartbeatRequest {
-                    task_token,
-                    details,
-                    identity,
-                    namespace,
-                    ..RecordActivityTaskHeartbeatRequest::default()
-                };
-                let reply = self.client.rpc().call(&request).await.map_err(not_found)?;
-                (reply.cancel_requested, reply.activity_reset, reply.activity_paused)
-            }
-            Address::Id { workflow_id, run_id, activity_id } => {
-                let request = RecordActivityTaskHeartbeatByIdRequest {
-                    namespace,
-                    workflow_id,
-                    run_id,
-                    activity_id,
-                    details,
-                    identity,
-                    ..RecordActivityTaskHeartbeatByIdRequest::default()
-                };
-                let reply = self.client.rpc().call(&request).await.map_err(not_found)?;
-                (reply.cancel_requested, reply.activity_reset, reply.activity_paused)
-            }
-        };
-        Ok(CancelReason::of_reply(cancelled, reset, paused))
+        answer!(self, RecordActivityTaskHeartbeatRequest, RecordActivityTaskHeartbeatByIdRequest, details, |reply| Ok(
+            CancelReason::of_reply(reply.cancel_requested, reply.activity_reset, reply.activity_paused)
+        ))
     }
 
     async fn encoded(&self, value: impl ToPayload) -> Result<Option<Payloads>, ClientError> {
@@ -211,9 +132,5 @@ impl ActivityHandle {
             Address::Id { workflow_id, .. } => workflow_id,
         };
         CodecCx::new(self.client.namespace(), workflow_id)
-    }
-
-    fn ours(&self) -> (String, String) {
-        (self.client.namespace().to_owned(), self.client.identity().to_owned())
     }
 }

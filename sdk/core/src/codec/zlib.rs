@@ -1,20 +1,19 @@
 //! Compression as the Go SDK has it built in: a payload becomes one of encoding `binary/zlib`, whose data is the
 //! serialized payload compressed.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 
-use bytes::Bytes;
 use flate2::{Compression, read::ZlibDecoder, write::ZlibEncoder};
-use prost::Message;
 
 use crate::{
-    codec::{Codec, CodecCx},
+    codec::{
+        Codec, CodecCx,
+        compression::{expand, shrink},
+    },
     payload::{Payload, PayloadError},
 };
 
 const ENCODING: &str = "binary/zlib";
-/// What a payload may grow to; the server's own limit for one is far below.
-const BYTES_MAX: usize = 256 << 20;
 
 /// Compresses payloads that are worth it, readable by Go's `converter.NewZlibCodec`. Put it before encryption: what is
 /// encrypted does not compress.
@@ -46,30 +45,11 @@ impl Zlib {
 
 impl Codec for Zlib {
     async fn encode(&self, _: &CodecCx<'_>, payloads: &mut [Payload]) -> Result<(), PayloadError> {
-        for payload in payloads {
-            let whole = payload.as_bytes();
-            if whole.len() < self.min_size {
-                continue;
-            }
-            let compressed = compress(whole, self.level).map_err(PayloadError::new)?;
-            if compressed.len() < whole.len() {
-                let metadata = [("encoding".to_owned(), Bytes::from_static(ENCODING.as_bytes()))];
-                *payload = Payload::from_parts(metadata.into(), compressed.into());
-            }
-        }
-        Ok(())
+        shrink(payloads, ENCODING, self.min_size, |whole| compress(whole, self.level))
     }
 
     async fn decode(&self, _: &CodecCx<'_>, payloads: &mut [Payload]) -> Result<(), PayloadError> {
-        for payload in payloads {
-            let (metadata, data) = payload.parts().map_err(PayloadError::new)?;
-            if metadata.get("encoding").is_some_and(|encoding| encoding == ENCODING.as_bytes()) {
-                let whole = decompress(&data)
-                    .map_err(|error| PayloadError::new(format!("the payload does not decompress: {error}")))?;
-                *payload = Payload::decode(whole.as_slice()).map_err(PayloadError::new)?;
-            }
-        }
-        Ok(())
+        expand(payloads, ENCODING, |data| Ok(Box::new(ZlibDecoder::new(data))))
     }
 }
 
@@ -77,17 +57,6 @@ fn compress(whole: &[u8], level: u32) -> io::Result<Vec<u8>> {
     let mut encoder = ZlibEncoder::new(Vec::new(), Compression::new(level));
     encoder.write_all(whole)?;
     encoder.finish()
-}
-
-/// Reads no further than [`BYTES_MAX`], whatever the stream promises.
-fn decompress(data: &[u8]) -> io::Result<Vec<u8>> {
-    let mut whole = Vec::new();
-    let limit = u64::try_from(BYTES_MAX).unwrap_or(u64::MAX);
-    let read = ZlibDecoder::new(data).take(limit + 1).read_to_end(&mut whole)?;
-    if read > BYTES_MAX {
-        return Err(io::Error::other(format!("it is larger than {BYTES_MAX} bytes")));
-    }
-    Ok(whole)
 }
 
 #[cfg(test)]
