@@ -330,7 +330,7 @@ async fn run_shard(
     mut mailbox: mpsc::UnboundedReceiver<Mail>,
 ) {
     let mut alarm = Alarm::new(node.rt.clone());
-    let mut mails = Vec::with_capacity(DRAIN_MAX);
+    let mut mails = Vec::new();
     let mut stop = false;
     while !(stop && shard.is_idle() && mailbox.is_empty()) {
         alarm.set(shard.next_wake());

@@ -76,7 +76,7 @@ impl Mistakes {
             "tokio-spawn" => drop(tokio::spawn(async {}).await),
             "block" => thread::sleep(Duration::from_secs(4)),
             "panic" => panic!("deliberate"),
-            "clock" if is_even_now() => ctx.timer(Duration::from_millis(10)).await,
+            "clock" if is_even_now() => drop(ctx.timer(Duration::from_millis(10)).await),
             _ => {}
         }
         ctx.timer(Duration::from_millis(50)).await;

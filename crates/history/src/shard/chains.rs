@@ -37,9 +37,9 @@ pub(super) struct Entry<A> {
 type Queued<A, R> = Vec<(Target, Work<A, R>)>;
 
 /// The place of a chain: in memory, or on its way there with the work that waits for it.
-#[expect(clippy::large_enum_variant, reason = "most places are ready, and all are in one map")]
 enum Place<A, R> {
-    Ready(Entry<A>),
+    /// Boxed: a table keeps the places of as many as it ever held, and more.
+    Ready(Box<Entry<A>>),
     Loading(Queued<A, R>),
 }
 
@@ -99,7 +99,7 @@ impl<A, R> Chains<A, R> {
         let bytes = ENTRY_BYTES + chain.run.as_ref().map_or(0, weigh);
         self.settings.budget.add(bytes);
         self.ages.insert(self.uses, key.clone());
-        let entry = Entry {
+        let entry = Box::new(Entry {
             chain,
             tail: Arc::default(),
             seq: 0,
@@ -108,7 +108,7 @@ impl<A, R> Chains<A, R> {
             tail_bytes: 0,
             bytes,
             used: self.uses,
-        };
+        });
         self.places.insert(key, Place::Ready(entry));
     }
 
