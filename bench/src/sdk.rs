@@ -29,9 +29,9 @@ pub(crate) struct SdkOptions {
     /// Where the server is.
     #[arg(long, default_value = "127.0.0.1:7233")]
     address: String,
-    /// Where the long history is kept that is replayed.
+    /// Where the long histories are kept that are replayed.
     #[arg(long)]
-    history: PathBuf,
+    histories: PathBuf,
     /// How often each thing is measured with each program; the median is told.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,

@@ -1,6 +1,7 @@
 //! How fast a long history is replayed, and how many at once.
 
 use std::fs;
+use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use prost::Message;
@@ -22,18 +23,19 @@ const NAMES: [&str; 5] = [
 ];
 
 pub(super) async fn measure(context: &Context, options: &SdkOptions) -> Result<Rows> {
-    make_history(context, options).await?;
+    for program in &options.programs {
+        make_history(context, options, program).await?;
+    }
     let figures = in_turn("replay", options, async |program| once(options, program).await).await?;
     Ok(rows(NAMES, &figures))
 }
 
-/// One workflow of many steps, run by the first program.
-async fn make_history(context: &Context, options: &SdkOptions) -> Result<()> {
+/// One workflow of many steps. Each program has its own: they may name the activity differently.
+async fn make_history(context: &Context, options: &SdkOptions, program: &Program) -> Result<()> {
     let steps = options.sizes.pick(options.sizes.steps, 20, 1_667);
-    note(&format!("a history of {steps} steps"));
-    let id = context.name("history");
-    let first = options.programs.first().context("no program is given")?;
-    let _worker = first.worker(&options.address, &id, Mode::Usual)?;
+    note(&format!("a history of {steps} steps with {}", program.name));
+    let id = format!("{}-{}", context.name("history"), program.name);
+    let _worker = program.worker(&options.address, &id, Mode::Usual)?;
     let run_id = start(context, &id, "LongLoop", &id, &steps.to_string()).await?;
     wait_closed(&context.calls, &context.namespace, &id, &run_id).await?;
     let mut chunks = Vec::new();
@@ -42,12 +44,12 @@ async fn make_history(context: &Context, options: &SdkOptions) -> Result<()> {
         Ok(())
     })
     .await?;
-    fs::write(&options.history, mainspring_api::v1::History::from_chunks(chunks).encode_to_vec())?;
+    fs::write(file(options, program), mainspring_api::v1::History::from_chunks(chunks).encode_to_vec())?;
     Ok(())
 }
 
 async fn once(options: &SdkOptions, program: &Program) -> Result<[f64; NAMES.len()]> {
-    let file = options.history.display().to_string();
+    let file = file(options, program).display().to_string();
     let alone = line(&program.output(&["replay", &file, "5", "1"]).await?)?;
     let many = line(&program.output(&["replay", &file, "1", "8"]).await?)?;
     let times = numbers(&alone, "seconds");
@@ -57,6 +59,10 @@ async fn once(options: &SdkOptions, program: &Program) -> Result<[f64; NAMES.len
     let cores =
         many["usage"]["cpu_seconds"].as_f64().context("no CPU time")? / numbers(&many, "seconds").iter().sum::<f64>();
     Ok([events, events / first, events / best, alone["usage"]["rss_peak_mib"].as_f64().context("no memory")?, cores])
+}
+
+fn file(options: &SdkOptions, program: &Program) -> PathBuf {
+    options.histories.join(format!("history-{}.binpb", program.name))
 }
 
 /// The one line of JSON that a program prints.

@@ -40,7 +40,7 @@ fn compare(options: &Options) -> anyhow::Result<()> {
     let place = root().join("target/bench/sdk");
     let server = Running::start(Contestant::Mainspring, &programs, &place)?;
     let mut bench = Command::new(&programs.bench);
-    bench.args(["sdk", "--address", &server.address(), "--history"]).arg(place.join("history.binpb"));
+    bench.args(["sdk", "--address", &server.address(), "--histories"]).arg(&place);
     bench.args(compared.iter().map(|program| format!("--program={program}")));
     run_command(bench.args(words(options)))
 }
