@@ -78,16 +78,19 @@ impl Sim {
         task: &PollWorkflowTaskQueueResponse,
     ) -> Result<(), String> {
         let run_id = task.workflow_execution.clone().unwrap_or_default().run_id;
-        let Some(run) = self.stored_run(namespace, &run_id)? else { return Ok(()) };
-        if task.query.is_some() {
-            return Ok(());
-        }
-        let waiting = run.execution.task.as_ref().is_some_and(|pending| {
-            pending.scheduled_event_id < task.started_event_id
-                && pending.attempt == task.attempt
-                && !pending.is_started()
-        });
-        let behind = task.attempt <= 1 && run.execution.next_event_id <= task.started_event_id;
+        let run = self.stored_run(namespace, &run_id)?;
+        self.note_task_sent(run.as_ref(), task);
+        let Some(run) = run.filter(|_| task.query.is_none()) else { return Ok(()) };
+        let pending =
+            run.execution.task.as_ref().filter(|pending| {
+                pending.scheduled_event_id < task.started_event_id && pending.attempt == task.attempt
+            });
+        let waiting = pending.is_some_and(|pending| !pending.is_started());
+        let behind = match pending {
+            // Its events are to come, if it ever has any.
+            Some(pending) if pending.speculative => pending.started_event_id != task.started_event_id,
+            _ => task.attempt <= 1 && run.execution.next_event_id <= task.started_event_id,
+        };
         if waiting || behind {
             return Err(format!(
                 "task {} of run {run_id} is delivered before its start is durable",

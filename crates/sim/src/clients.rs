@@ -1,4 +1,4 @@
-//! Clients: they start, signal, cancel, read, list and query, and ask again with the same request id until they hear.
+//! Clients: they start, signal, update, cancel, read, list and query, and ask again with the same request id until they hear.
 
 use std::{sync::Arc, sync::atomic::Ordering, time::Duration};
 
@@ -22,7 +22,7 @@ use mainspring_api::{
             ResetStickyTaskQueueResponse, SignalWithStartWorkflowExecutionRequest,
             SignalWithStartWorkflowExecutionResponse, SignalWorkflowExecutionRequest, SignalWorkflowExecutionResponse,
             StartWorkflowExecutionRequest, StartWorkflowExecutionResponse, TerminateWorkflowExecutionRequest,
-            TerminateWorkflowExecutionResponse,
+            TerminateWorkflowExecutionResponse, UpdateWorkflowExecutionRequest,
         },
     },
 };
@@ -48,6 +48,8 @@ enum Request {
     Start(Box<StartWorkflowExecutionRequest>),
     SignalWithStart(Box<SignalWithStartWorkflowExecutionRequest>),
     Signal(Box<SignalWorkflowExecutionRequest>),
+    Update(Box<UpdateWorkflowExecutionRequest>),
+    UpdateWithStart(Box<(StartWorkflowExecutionRequest, UpdateWorkflowExecutionRequest)>),
     Cancel,
     Terminate,
     Describe { run_id: String },
@@ -87,7 +89,7 @@ impl Sim {
         let random = self.random();
         let namespace = usize::from(random.one_in(4));
         let key = Key { namespace, workflow_id: format!("wf-{}", random.below(WORKFLOW_IDS)) };
-        let kind = random.below(30);
+        let kind = random.below(38);
         let request = match kind {
             0..=7 => Request::Start(Box::new(self.draw_start(random, &key))),
             8 | 9 => Request::SignalWithStart(Box::new(self.draw_signal_with_start(random, &key))),
@@ -102,6 +104,11 @@ impl Sim {
             26 => Request::Count,
             27 => Request::ResetSticky,
             28 => Request::DescribeQueue,
+            29..=34 => {
+                let run_id = if random.one_in(3) { self.known_run_id(random, &key) } else { String::new() };
+                Request::Update(Box::new(self.draw_update(random, &key, &run_id)))
+            }
+            35 | 36 => Request::UpdateWithStart(Box::new(self.draw_update_with_start(random, &key))),
             _ => Request::Describe { run_id: String::new() },
         };
         (key, request)
@@ -171,6 +178,15 @@ impl Sim {
         }
     }
 
+    fn draw_update_with_start(
+        &self,
+        random: &Random,
+        key: &Key,
+    ) -> (StartWorkflowExecutionRequest, UpdateWorkflowExecutionRequest) {
+        let start = StartWorkflowExecutionRequest { workflow_start_delay: None, ..self.draw_start(random, key) };
+        (start, self.draw_update(random, key, ""))
+    }
+
     fn draw_signal(&self, key: &Key) -> SignalWorkflowExecutionRequest {
         let request_id = format!("signal-{}", self.new_id());
         SignalWorkflowExecutionRequest {
@@ -188,6 +204,8 @@ impl Sim {
             Request::Start(start) => self.start(key, *start).await,
             Request::SignalWithStart(start) => self.signal_with_start(key, *start).await,
             Request::Signal(signal) => self.signal(key, *signal).await,
+            Request::Update(update) => self.update(key, *update).await,
+            Request::UpdateWithStart(both) => self.update_with_start(key, both.0, both.1).await,
             Request::Cancel => self.cancel(key).await,
             Request::Terminate => self.terminate(key).await,
             Request::Describe { run_id } => self.describe(key, run_id).await,
@@ -227,7 +245,7 @@ impl Sim {
         }
     }
 
-    fn note_start(&self, key: &Key, request_id: &str, run_id: String, made: bool) {
+    pub(crate) fn note_start(&self, key: &Key, request_id: &str, run_id: String, made: bool) {
         let is_gone = |run_id: &str| self.archive().values().any(|stored| stored.run.fixed.run_id == run_id);
         let start = Start { key: key.clone(), run_id, made };
         let result = self.ledger().started(request_id, start, is_gone);
@@ -425,7 +443,7 @@ pub(crate) fn queue() -> TaskQueue {
     TaskQueue { name: QUEUE.to_owned(), ..TaskQueue::default() }
 }
 
-fn execution(key: &Key, run_id: &str) -> Option<WorkflowExecution> {
+pub(crate) fn execution(key: &Key, run_id: &str) -> Option<WorkflowExecution> {
     Some(WorkflowExecution { workflow_id: key.workflow_id.clone(), run_id: run_id.to_owned() })
 }
 

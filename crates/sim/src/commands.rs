@@ -9,7 +9,7 @@ use mainspring_api::{
         command::{
             CancelTimerCommandAttributes, CancelWorkflowExecutionCommandAttributes, Command,
             CompleteWorkflowExecutionCommandAttributes, ContinueAsNewWorkflowExecutionCommandAttributes,
-            FailWorkflowExecutionCommandAttributes, RecordMarkerCommandAttributes,
+            FailWorkflowExecutionCommandAttributes, ProtocolMessageCommandAttributes, RecordMarkerCommandAttributes,
             RequestCancelActivityTaskCommandAttributes, RequestCancelExternalWorkflowExecutionCommandAttributes,
             ScheduleActivityTaskCommandAttributes, SignalExternalWorkflowExecutionCommandAttributes,
             StartChildWorkflowExecutionCommandAttributes, StartTimerCommandAttributes, command::Attributes,
@@ -118,6 +118,12 @@ pub(crate) fn continue_as_new(kind: &str) -> Command {
 pub(crate) fn marker(name: &str) -> Command {
     let a = RecordMarkerCommandAttributes { marker_name: name.to_owned(), ..Default::default() };
     command(CommandType::RecordMarker, Attributes::RecordMarkerCommandAttributes(a))
+}
+
+/// Gives a message its place among the commands.
+pub(crate) fn protocol_message(message_id: &str) -> Command {
+    let a = ProtocolMessageCommandAttributes { message_id: message_id.to_owned() };
+    command(CommandType::ProtocolMessage, Attributes::ProtocolMessageCommandAttributes(a))
 }
 
 pub(crate) fn child(id: &str, plan: &ChildPlan) -> Command {

@@ -116,6 +116,7 @@ impl Sim {
             self.check_signals(&runs),
             self.check_activities(&runs),
             self.check_external_signals(&runs),
+            self.check_updates(&runs),
             check_children(&runs),
         ];
         checks.into_iter().for_each(|result| self.check(result));

@@ -4,12 +4,22 @@ use std::collections::BTreeMap;
 
 use mainspring_api::v1::history::{HistoryEvent, history_event::Attributes as A};
 
+use crate::update_job::{Asked, Handling, handling_of};
+
 /// Something a workflow waits for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Item {
     pub(crate) event_id: i64,
     pub(crate) cancel_requested: bool,
     pub(crate) started: bool,
+    pub(crate) done: bool,
+}
+
+/// An update that the workflow took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Taken {
+    pub(crate) handling: Handling,
+    accepted_event_id: i64,
     pub(crate) done: bool,
 }
 
@@ -25,6 +35,10 @@ pub(crate) struct Facts {
     pub(crate) children: BTreeMap<String, Item>,
     pub(crate) externals: BTreeMap<String, Item>,
     pub(crate) markers: BTreeMap<String, Item>,
+    /// By update id.
+    pub(crate) updates: BTreeMap<String, Taken>,
+    /// What came as messages and was not answered yet: no event tells of it.
+    pub(crate) asked: Vec<Asked>,
     pub(crate) signals: u64,
     pub(crate) cancel_requested: bool,
     names: BTreeMap<i64, String>,
@@ -63,6 +77,24 @@ impl Facts {
                 let timer = self.item(a.started_event_id, |facts| &mut facts.timers)?;
                 timer.cancel_requested = true;
                 timer.done = true;
+            }
+            A::WorkflowExecutionUpdateAcceptedEventAttributes(a) => {
+                let update_id = &a.protocol_instance_id;
+                let Some(handling) = handling_of(a.accepted_request.as_ref()) else {
+                    return Err(format!("update {update_id} was accepted without its request"));
+                };
+                let taken = Taken { handling, accepted_event_id: id, done: false };
+                if self.updates.insert(update_id.clone(), taken).is_some() {
+                    return Err(format!("update {update_id} was accepted twice"));
+                }
+            }
+            A::WorkflowExecutionUpdateCompletedEventAttributes(a) => {
+                let update_id = a.meta.clone().unwrap_or_default().update_id;
+                let open = self.updates.get_mut(&update_id).filter(|taken| !taken.done);
+                let Some(taken) = open.filter(|taken| taken.accepted_event_id == a.accepted_event_id) else {
+                    return Err(format!("update {update_id} was completed and is not open"));
+                };
+                taken.done = true;
             }
             other => return self.apply_outward(id, other),
         }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use mainspring_rt::Timestamp;
 
-use crate::world::Key;
+use crate::{update_checks::UpdateLedger, world::Key};
 
 /// An acknowledged start.
 #[derive(Clone, Debug)]
@@ -29,6 +29,7 @@ pub(crate) struct Ledger {
     /// By request id.
     pub(crate) signals: BTreeMap<String, Key>,
     pub(crate) activities: Vec<ActivityEnd>,
+    pub(crate) updates: UpdateLedger,
     /// Start requests that were answered more than once.
     pub(crate) repeated: u64,
     /// Attempts of activities that have left the server: run id, activity id, attempt.

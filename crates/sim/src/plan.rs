@@ -120,6 +120,12 @@ fn limits(random: &Random) -> Limits {
     if random.one_in(6) {
         limits.signals_max = i64::try_from(random.between(2, 5)).unwrap_or(2);
     }
+    if random.one_in(4) {
+        limits.updates_in_flight_max = random.index(2) + 1;
+    }
+    if random.one_in(6) {
+        limits.updates_max = random.index(4) + 1;
+    }
     limits
 }
 

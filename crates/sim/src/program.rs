@@ -10,6 +10,7 @@ use crate::{
     commands::{self, ActivityPlan, ChildPlan},
     facts::{Facts, Item},
     random::Random,
+    update_job::{self, Said},
 };
 
 /// Workflow ids that clients and workflows use.
@@ -42,6 +43,8 @@ pub(crate) struct Program {
     end: End,
     /// Ends when it is asked to, between two steps.
     minds_cancel: bool,
+    /// Does not end before the updates that it took are done.
+    minds_updates: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -86,11 +89,18 @@ impl Program {
             1 | 2 if kind.generation < 2 => End::ContinueAsNew,
             _ => End::Complete,
         };
-        Program { kind, steps, end, minds_cancel: random.one_in(2) }
+        Program { kind, steps, end, minds_cancel: random.one_in(2), minds_updates: random.one_in(2) }
     }
 
-    /// The commands that the history asks for.
-    pub(crate) fn decide(&self, facts: &Facts, workflow_id: &str) -> Vec<Command> {
+    /// What the history and the updates that came with the task ask for. `unique` is in no other completion.
+    pub(crate) fn decide(&self, facts: &Facts, workflow_id: &str, unique: u64) -> Said {
+        let mut said = Said::default();
+        let updated = update_job::go_on(facts, unique, &mut said);
+        said.commands.extend(self.commands(facts, workflow_id, updated));
+        said
+    }
+
+    fn commands(&self, facts: &Facts, workflow_id: &str, updated: bool) -> Vec<Command> {
         let mut out = Vec::new();
         for (index, step) in self.steps.iter().enumerate() {
             if self.minds_cancel && facts.cancel_requested {
@@ -100,7 +110,11 @@ impl Program {
                 return out;
             }
         }
-        out.push(if self.minds_cancel && facts.cancel_requested {
+        let cancelled = self.minds_cancel && facts.cancel_requested;
+        if !cancelled && !updated && self.minds_updates {
+            return out;
+        }
+        out.push(if cancelled {
             commands::cancel_workflow()
         } else {
             match self.end {
@@ -302,6 +316,6 @@ mod tests {
     fn the_same_history_gives_the_same_commands() {
         let program = Program::of(Type { seed: 3, depth: 0, generation: 0 });
         let facts = Facts::default();
-        assert_eq!(program.decide(&facts, "wf"), program.decide(&facts, "wf"));
+        assert_eq!(program.decide(&facts, "wf", 1), program.decide(&facts, "wf", 1));
     }
 }

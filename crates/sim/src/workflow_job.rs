@@ -15,9 +15,11 @@ use mainspring_api::{
             ResetStickyTaskQueueRequest, ResetStickyTaskQueueResponse, RespondQueryTaskCompletedRequest,
             RespondQueryTaskCompletedResponse, RespondWorkflowTaskCompletedRequest,
             RespondWorkflowTaskCompletedResponse, RespondWorkflowTaskFailedRequest, RespondWorkflowTaskFailedResponse,
+            respond_workflow_task_completed_request::Capabilities,
         },
     },
 };
+use prost::Message;
 use tonic::{Code, Status};
 
 use crate::{
@@ -25,9 +27,17 @@ use crate::{
     facts::Facts,
     network::{Check, no_check},
     program::{Program, Type},
+    update_job::{Asked, Said},
     worker::Worker,
     world::NAMESPACES,
 };
+
+/// A run as a task shows it.
+struct Read {
+    facts: Facts,
+    /// As it was when the task before this one started.
+    before: Facts,
+}
 
 /// How long a task waits on a worker's own queue.
 const STICKY: Duration = Duration::from_secs(3);
@@ -44,8 +54,8 @@ impl Worker {
                 return self.answer_query(namespace, &task, query).await;
             }
             let run_id = task.workflow_execution.clone().unwrap_or_default().run_id;
-            let facts = match self.facts_for(namespace, &task).await {
-                Ok(Some(facts)) => facts,
+            let Read { facts, before } = match self.facts_for(namespace, &task).await {
+                Ok(Some(read)) => read,
                 Ok(None) => return,
                 Err(why) => {
                     let started = task.started_event_id;
@@ -61,7 +71,7 @@ impl Worker {
                 self.cache().remove(&run_id);
                 return self.report_failure(namespace, &task, Cause::WorkflowWorkerUnhandledFailure).await;
             }
-            next = self.clone().complete(namespace, &task, &facts).await;
+            next = self.clone().complete(namespace, &task, facts, before).await;
         }
     }
 
@@ -83,7 +93,7 @@ impl Worker {
     }
 
     /// The run up to the task's start; `None` when the worker gives up on it.
-    async fn facts_for(&self, namespace: usize, task: &PollWorkflowTaskQueueResponse) -> Result<Option<Facts>, String> {
+    async fn facts_for(&self, namespace: usize, task: &PollWorkflowTaskQueueResponse) -> Result<Option<Read>, String> {
         let run_id = task.workflow_execution.clone().unwrap_or_default().run_id;
         let history = task.history.clone().unwrap_or_default();
         let mut events = history.decode_events().map_err(|why| why.to_string())?;
@@ -110,11 +120,18 @@ impl Worker {
                 None => return Ok(None),
             }
         }
+        let mut before = Facts::default();
         for event in &events {
+            if facts.last_event_id == task.previous_started_event_id {
+                before = facts.clone();
+            }
             facts.apply(event)?;
         }
         check_last(task, events.last())?;
-        Ok(Some(facts))
+        for message in &task.messages {
+            facts.asked.push(Asked::read(message)?);
+        }
+        Ok(Some(Read { facts, before }))
     }
 
     /// A worker that cannot go on with part of a history has the run's own queue forgotten, and the task done again.
@@ -179,19 +196,27 @@ impl Worker {
         self: Arc<Self>,
         namespace: usize,
         task: &PollWorkflowTaskQueueResponse,
-        facts: &Facts,
+        mut facts: Facts,
+        before: Facts,
     ) -> Option<PollWorkflowTaskQueueResponse> {
         let execution = task.workflow_execution.clone().unwrap_or_default();
-        let request = self.completion(namespace, task, facts, &execution.workflow_id);
-        let (run_id, started, first) = (execution.run_id.clone(), task.started_event_id, task.attempt <= 1);
-        let check: Check = Arc::new(move |sim, answer| match answer {
-            Ok(_) if first => sim.check_task_ended(namespace, &run_id, started),
-            _ => Ok(()),
-        });
+        let request = self.completion(namespace, task, &facts, &execution.workflow_id);
+        if !request.force_create_new_workflow_task {
+            facts.asked.clear();
+        }
+        self.cache().insert(execution.run_id.clone(), facts);
+        let check = task_ended(namespace, task);
+        let number = self.node_number();
         let answer: Result<RespondWorkflowTaskCompletedResponse, Status> =
             self.sim.ask("RespondWorkflowTaskCompleted", &request, &check).await;
         match answer {
             Ok(answer) => {
+                if answer.reset_history_event_id > 0 {
+                    self.saw_nothing_happen(&execution.run_id, answer.reset_history_event_id, before);
+                }
+                if number != self.node_number() && accepts(&request) {
+                    self.sim.saw("update known to the worker alone");
+                }
                 for activity in answer.activity_tasks {
                     self.sim.saw("activity eager");
                     let worker = self.clone();
@@ -218,12 +243,15 @@ impl Worker {
         workflow_id: &str,
     ) -> RespondWorkflowTaskCompletedRequest {
         let program = Type::parse(&facts.workflow_type).map(Program::of);
-        let mut commands = program.map_or_else(Vec::new, |program| program.decide(facts, workflow_id));
+        let unique = self.sim.new_id();
+        let said = program.map_or_else(Said::default, |program| program.decide(facts, workflow_id, unique));
+        let Said { mut commands, mut messages } = said;
         let odd = self.sim.strikes(self.sim.plan.faults.worker_errs);
         let beats = self.sim.strikes(300);
         if beats {
             self.sim.saw("workflow task heartbeat");
             commands.clear();
+            messages.clear();
         } else if odd {
             let other = self.sim.random().one_in(2);
             commands.insert(0, if other { commands::complete() } else { commands::cancel_timer("no") });
@@ -237,6 +265,8 @@ impl Worker {
         RespondWorkflowTaskCompletedRequest {
             task_token: task.task_token.clone(),
             commands,
+            messages,
+            capabilities: Some(Capabilities { discard_speculative_workflow_task_with_events: !sticks || new }),
             identity: self.name(),
             sticky_attributes: sticks.then(|| StickyExecutionAttributes {
                 worker_task_queue: Some(self.sticky_queue()),
@@ -248,6 +278,20 @@ impl Worker {
             namespace: NAMESPACES[namespace].to_owned(),
             ..Default::default()
         }
+    }
+
+    /// The task was about updates alone and none was taken: its events have never been.
+    fn saw_nothing_happen(&self, run_id: &str, event_id: i64, mut before: Facts) {
+        self.sim.saw("update rejected without a trace");
+        self.cache().remove(run_id);
+        if before.last_event_id == event_id {
+            before.asked.clear();
+            self.cache().insert(run_id.to_owned(), before);
+        }
+    }
+
+    fn node_number(&self) -> u32 {
+        self.sim.node().as_ref().map_or(0, |node| node.number)
     }
 
     async fn report_failure(&self, namespace: usize, task: &PollWorkflowTaskQueueResponse, cause: Cause) {
@@ -265,6 +309,24 @@ impl Worker {
             self.sim.refused("the failure of a workflow task", &status, &[Code::NotFound]);
         }
     }
+}
+
+/// The end of a task that leaves events is stored when it is acknowledged.
+fn task_ended(namespace: usize, task: &PollWorkflowTaskQueueResponse) -> Check {
+    let run_id = task.workflow_execution.clone().unwrap_or_default().run_id;
+    let (started, first) = (task.started_event_id, task.attempt <= 1);
+    Arc::new(move |sim, answer| {
+        let Ok(bytes) = answer else { return Ok(()) };
+        let answer = RespondWorkflowTaskCompletedResponse::decode(bytes.clone()).map_err(|why| why.to_string())?;
+        if first && answer.reset_history_event_id == 0 {
+            return sim.check_task_ended(namespace, &run_id, started);
+        }
+        Ok(())
+    })
+}
+
+fn accepts(request: &RespondWorkflowTaskCompletedRequest) -> bool {
+    request.messages.iter().any(|message| message.id.ends_with("/accept"))
 }
 
 /// The one answer to a question, so that a mix-up shows.
