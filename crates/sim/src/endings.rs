@@ -186,11 +186,12 @@ impl Sim {
         if used > self.plan.cache_bytes_max + usize::from(self.plan.tuning.shards) * CHAIN_BYTES_MAX {
             self.fail(format!("{used} bytes of runs are in memory, {} are allowed", self.plan.cache_bytes_max));
         }
-        // Retention may bring a chain back into memory at any moment, but not each time.
+        // Retention may bring a chain back into memory at any moment, but not each time; and the last fault may hold the
+        // shard's task up for a second.
         let mut rest = used;
-        for _ in 0..20 {
+        for _ in 0..40 {
             node.history.evict_all();
-            self.pause(1, 10).await;
+            self.pause(1, 100).await;
             rest = node.history.cache_bytes();
             if rest == 0 {
                 return;

@@ -16,11 +16,8 @@ use crate::{
     world::{NAMESPACES, Phase, Sim, namespace_id},
 };
 
-/// A stop in good order that takes longer is not waited for, while faults strike.
+/// A stop in good order that takes longer is not waited for; without faults that is wrong.
 const STOP_MAX: Duration = Duration::from_secs(30);
-/// Nor is one that takes longer without faults, and that is wrong. What a shard tries again waits until a clock that was
-/// put back has caught up.
-const CALM_STOP_MAX: Duration = Duration::from_secs(900);
 
 /// How to reach the process that lives.
 #[derive(Clone)]
@@ -217,8 +214,7 @@ impl Sim {
                 node.history.close().await;
             };
             let calm = !sim.faulty();
-            let patience = if calm { CALM_STOP_MAX } else { STOP_MAX };
-            let stopped = sim.within(patience, stopping).await.is_some();
+            let stopped = sim.within(STOP_MAX, stopping).await.is_some();
             let number = node.number;
             drop(node);
             if !sim.is_alive(number) {

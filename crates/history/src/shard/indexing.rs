@@ -24,7 +24,7 @@ use mainspring_store::{
 use mainspring_visibility::{Change, Record};
 
 use super::{
-    Action, ChainKey, Shard,
+    Action, ChainKey, Pause, Shard,
     batch::Out,
     loading::{Reading, page},
 };
@@ -49,13 +49,14 @@ pub(super) struct Indexing {
     /// To be read and told: left from before the shard opened, or not taken by the index.
     left: VecDeque<(RunNumber, i64)>,
     reading: bool,
-    /// When to go on with those.
-    resume_at: Timestamp,
+    /// Before those are gone on with.
+    pause: Pause,
     /// The index was lost and is being filled: all runs were not yet read; some were not yet told.
     refilling: Option<Refill>,
     /// Known to the index; their rows can go.
     done: BTreeSet<RunNumber>,
-    done_since: Timestamp,
+    /// Before those go even if nothing else is written.
+    done_pause: Pause,
 }
 
 enum Refill {
@@ -73,9 +74,9 @@ impl Indexing {
 
     /// When rows are to be deleted even if nothing else is written.
     pub(super) fn next(&self) -> Timestamp {
-        let delete = if self.done.is_empty() { Timestamp::MAX } else { self.done_since + DELETE_AFTER };
+        let delete = if self.done.is_empty() { Timestamp::MAX } else { self.done_pause.until() };
         let again = matches!(self.refilling, Some(Refill::Reading { again: true, .. }));
-        let resume = if (self.left.is_empty() && !again) || self.reading { Timestamp::MAX } else { self.resume_at };
+        let resume = if (self.left.is_empty() && !again) || self.reading { Timestamp::MAX } else { self.pause.until() };
         delete.min(resume)
     }
 }
@@ -122,7 +123,7 @@ impl<A, R> Shard<A, R> {
             if self.indexing.sent.get(&run) == Some(&version) {
                 self.indexing.sent.remove(&run);
                 if self.indexing.done.is_empty() {
-                    self.indexing.done_since = self.clock;
+                    self.indexing.done_pause = Pause::begin(self.now, DELETE_AFTER);
                 }
                 self.indexing.done.insert(run);
             }
@@ -132,7 +133,7 @@ impl<A, R> Shard<A, R> {
 
     /// The index could not take these now: they are read and told again.
     pub(super) fn not_indexed(&mut self, runs: Vec<(RunNumber, i64)>) {
-        self.indexing.resume_at = self.clock + PAUSE;
+        self.indexing.pause = Pause::begin(self.now, PAUSE);
         for (run, version) in runs {
             if self.indexing.sent.get(&run) == Some(&version) {
                 self.indexing.left.push_back((run, version));
@@ -158,7 +159,7 @@ impl<A, R> Shard<A, R> {
     pub(super) fn all_runs_read(&mut self, pages: Result<Vec<Page>, StoreError>) {
         let Ok(Some(page)) = pages.map(|pages| pages.into_iter().next()) else {
             tracing::error!(shard = self.id.0, "runs cannot be read for the visibility index");
-            self.indexing.resume_at = self.clock + PAUSE;
+            self.indexing.pause = Pause::begin(self.now, PAUSE);
             if let Some(Refill::Reading { again, .. }) = &mut self.indexing.refilling {
                 *again = true;
             }
@@ -193,7 +194,7 @@ impl<A, R> Shard<A, R> {
 
     /// Deletes rows that the index has, along with whatever else is written.
     pub(super) fn forget_indexed(&mut self) {
-        let due = self.indexing.done.len() >= DELETE_AT || self.indexing.done_since + DELETE_AFTER <= self.clock;
+        let due = self.indexing.done.len() >= DELETE_AT || self.indexing.done_pause.is_over(self.now);
         if due || self.batch.has_writes() {
             for run in std::mem::take(&mut self.indexing.done) {
                 self.batch.delete(Table::Queue, keys::unindexed(self.id, run));
@@ -203,7 +204,7 @@ impl<A, R> Shard<A, R> {
 
     /// Tells the index of what it has not heard, some runs at a time.
     pub(super) fn index_left(&mut self) {
-        if self.indexing.reading || self.indexing.resume_at > self.clock {
+        if self.indexing.reading || !self.indexing.pause.is_over(self.now) {
             return;
         }
         if let Some(Refill::Reading { from, again: true }) = &self.indexing.refilling {
@@ -238,7 +239,7 @@ impl<A, R> Shard<A, R> {
             Err(error) => {
                 tracing::error!(shard = self.id.0, %error, "runs cannot be read for the visibility index");
                 self.indexing.left.extend(runs);
-                self.indexing.resume_at = self.clock + PAUSE;
+                self.indexing.pause = Pause::begin(self.now, PAUSE);
                 return;
             }
         };

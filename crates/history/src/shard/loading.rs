@@ -23,7 +23,7 @@ use mainspring_store::{
     run,
 };
 
-use super::{Action, Answered, ChainKey, Phase, RETRY, Shard, Target, Work, World, chains::Found};
+use super::{Action, Answered, ChainKey, Pause, Phase, RETRY, Shard, Target, Work, World, chains::Found};
 use crate::answer::{Answer, Error, RunView};
 
 /// Rows of a page, where nothing says otherwise.
@@ -94,7 +94,7 @@ pub(super) struct Reads<A, R> {
     /// Work on older runs that waits until the batch is durable that may have made them older.
     deferred: Vec<(u64, ChainKey, String, Work<A, R>)>,
     /// Work whose read failed and that nobody would ask for again.
-    again: Vec<(Timestamp, Target, Work<A, R>)>,
+    again: Vec<(Pause, Target, Work<A, R>)>,
 }
 
 impl<A, R> Default for Reads<A, R> {
@@ -112,7 +112,7 @@ impl<A, R> Reads<A, R> {
 
     /// When a read that failed is to be tried again.
     pub(super) fn next(&self) -> Timestamp {
-        self.again.iter().map(|(at, ..)| *at).min().unwrap_or(Timestamp::MAX)
+        self.again.iter().map(|(pause, ..)| pause.until()).min().unwrap_or(Timestamp::MAX)
     }
 
     pub(super) fn is_busy(&self) -> bool {
@@ -273,19 +273,19 @@ impl<A, R> Shard<A, R> {
         if asked_again || matches!(error, Error::Corrupt(_)) {
             return self.refuse(work, error, world);
         }
-        self.reads.again.push((self.clock + READ_AGAIN, target, work));
+        self.reads.again.push((Pause::begin(self.now, READ_AGAIN), target, work));
     }
 
     /// Does again what failed for want of a read.
     pub(super) fn read_again(&mut self, world: &World<'_, R>) {
-        if self.reads.next() > self.clock {
+        if self.reads.again.is_empty() {
             return;
         }
-        for (at, target, work) in std::mem::take(&mut self.reads.again) {
-            if at > self.clock {
-                self.reads.again.push((at, target, work));
-            } else {
+        for (pause, target, work) in std::mem::take(&mut self.reads.again) {
+            if pause.is_over(self.now) {
                 self.route(target, work, world);
+            } else {
+                self.reads.again.push((pause, target, work));
             }
         }
     }
@@ -435,7 +435,7 @@ impl<A, R> Shard<A, R> {
             Ok(scans) => self.read(scans, Reading::Shard(opening)),
             Err(error) => {
                 tracing::error!(shard = self.id.0, %error, "a shard cannot be opened");
-                self.phase = Phase::Closed { retry_at: world.now + RETRY };
+                self.phase = Phase::Closed(Pause::begin(world.now, RETRY));
             }
         }
     }

@@ -17,6 +17,7 @@ mod chains;
 mod indexing;
 mod loading;
 mod outbox;
+mod pause;
 mod queries;
 mod retention;
 mod stepping;
@@ -51,6 +52,7 @@ use chains::Chains;
 use indexing::Indexing;
 use loading::Reads;
 use outbox::Outbox;
+use pause::Pause;
 pub use queries::Ask;
 use queries::Queries;
 pub use updates::Await;
@@ -223,7 +225,10 @@ pub struct Shard<A, R> {
     phase: Phase,
     /// Work that came before the shard was open.
     early: VecDeque<(Target, Work<A, R>)>,
+    /// Never goes back: the time of whatever is recorded, and what deadlines of runs are compared with.
     clock: Timestamp,
+    /// What the machine's clock shows: pauses and the patience of callers are measured by it.
+    now: Timestamp,
     random: Random,
     chains: Chains<A, R>,
     batch: Batch<A, R>,
@@ -250,10 +255,8 @@ pub struct Shard<A, R> {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// Not claimed; tried again at this time after a failure.
-    Closed {
-        retry_at: Timestamp,
-    },
+    /// Not claimed; tried again after a pause.
+    Closed(Pause),
     Claiming,
     /// Claimed; its own rows are being read.
     Loading(Claim),
@@ -271,9 +274,10 @@ impl<A, R> Shard<A, R> {
         Shard {
             id,
             settings: settings.clone(),
-            phase: Phase::Closed { retry_at: Timestamp::MAX },
+            phase: Phase::Closed(Pause::FOREVER),
             early: VecDeque::new(),
             clock: Timestamp::ZERO,
+            now: Timestamp::ZERO,
             random: Random::new(seed),
             chains: Chains::new(settings),
             batch: Batch::default(),
@@ -295,7 +299,7 @@ impl<A, R> Shard<A, R> {
 
     /// Takes one event. Follow with [`Shard::flush`] once a handful was taken.
     pub fn handle(&mut self, event: Event<A, R>, world: &World<'_, R>) {
-        self.clock = self.clock.max(world.now);
+        self.look_at_clock(world.now);
         match event {
             Event::Open => self.claim(),
             Event::Work(target, work) => self.take(target, work, world),
@@ -327,11 +331,11 @@ impl<A, R> Shard<A, R> {
     /// When the shard next wants [`Event::Tick`]; `Timestamp::MAX` for never.
     pub fn next_wake(&self) -> Timestamp {
         match self.phase {
-            Phase::Closed { retry_at } => retry_at,
+            Phase::Closed(pause) => pause.until(),
             // With many reads under way nothing more is woken; their answers come as events.
             Phase::Open(_) if !self.reads.is_busy() => {
                 let asked = self.queries.next_sweep().min(self.updates.next_deadline());
-                self.wakes.next().min(asked).min(self.indexing.next()).min(self.reads.next())
+                self.wakes.next(self.clock).min(asked).min(self.indexing.next()).min(self.reads.next())
             }
             _ => Timestamp::MAX,
         }
@@ -362,6 +366,11 @@ impl<A, R> Shard<A, R> {
         self.chains.evict_all(self.batch.durable());
     }
 
+    fn look_at_clock(&mut self, now: Timestamp) {
+        self.now = now;
+        self.clock = self.clock.max(now);
+    }
+
     fn claim(&mut self) {
         self.phase = Phase::Claiming;
         self.actions.push(Action::Claim);
@@ -388,9 +397,9 @@ impl<A, R> Shard<A, R> {
     }
 
     fn tick(&mut self, world: &World<'_, R>) {
-        self.clock = self.clock.max(world.now);
+        self.look_at_clock(world.now);
         match self.phase {
-            Phase::Closed { retry_at } if retry_at <= world.now => self.claim(),
+            Phase::Closed(pause) if pause.is_over(self.now) => self.claim(),
             Phase::Open(_) => {
                 self.wake_due(world);
                 self.read_again(world);
@@ -443,8 +452,8 @@ impl<A, R> Shard<A, R> {
                 self.actions.push(Action::Fatal(error));
                 Phase::Dead
             }
-            StoreError::Fenced | StoreError::Unknown(_) => Phase::Closed { retry_at: world.now },
-            _ => Phase::Closed { retry_at: world.now + RETRY },
+            StoreError::Fenced | StoreError::Unknown(_) => Phase::Closed(Pause::default()),
+            _ => Phase::Closed(Pause::begin(self.now, RETRY)),
         };
         if self.phase == Phase::Dead {
             while let Some((_, work)) = self.early.pop_front() {

@@ -17,7 +17,7 @@ use mainspring_engine::{outcome::Rejected, state::Run};
 use mainspring_matching::{Poller, QueueName, Task, TaskKey, Version};
 use mainspring_rt::Timestamp;
 
-use super::{Action, Answered, ChainKey, Shard, Waiting, World, batch::Out};
+use super::{Action, Answered, ChainKey, Pause, Shard, Waiting, World, batch::Out};
 use crate::answer::{Delivered, Error, QueryReply, QueryTask};
 
 /// The level of tasks that are queries: before every other.
@@ -44,7 +44,8 @@ pub struct Ask {
 pub(super) struct Queries<A> {
     next: u64,
     open: BTreeMap<u64, Query<A>>,
-    swept: Timestamp,
+    /// Before they are next looked through.
+    pause: Pause,
 }
 
 struct Query<A> {
@@ -77,11 +78,11 @@ struct Direct {
 impl<A> Queries<A> {
     /// Ids begin somewhere else in each process, so that an answer to an earlier one's query is not taken for ours.
     pub(super) fn new(seed: u64) -> Queries<A> {
-        Queries { next: seed >> 16, open: BTreeMap::new(), swept: Timestamp::ZERO }
+        Queries { next: seed >> 16, open: BTreeMap::new(), pause: Pause::default() }
     }
 
     pub(super) fn next_sweep(&self) -> Timestamp {
-        if self.open.is_empty() { Timestamp::MAX } else { self.swept + SWEEP }
+        if self.open.is_empty() { Timestamp::MAX } else { self.pause.until() }
     }
 
     /// Forgets all; hands out who waited.
@@ -208,7 +209,7 @@ impl<A, R> Shard<A, R> {
         };
         let direct = match sticky {
             Some((queue, wait)) => {
-                let until = self.clock + Duration::from_nanos(u64::try_from(wait).unwrap_or(0));
+                let until = self.now + Duration::from_nanos(u64::try_from(wait).unwrap_or(0));
                 let history_from = task.next_event_id;
                 let task = QueryTask { history_from, ..task };
                 Direct { task, queue, fallback: Some((until, normal)) }
@@ -231,7 +232,8 @@ impl<A, R> Shard<A, R> {
             event_id: 0,
             stamp: 0,
             version: Version::UNVERSIONED,
-            expires: Some(query.deadline),
+            // Matching's time never goes back either.
+            expires: Some(self.clock + query.deadline.since(self.now)),
         };
         let out = Out::Offer { queue, task };
         if after <= self.batch.durable() {
@@ -243,7 +245,7 @@ impl<A, R> Shard<A, R> {
 
     /// Matching found a poller for a query.
     pub(super) fn start_query(&mut self, id: u64, queue: &QueueName, poller: Poller<Waiting<R>>, world: &World<'_, R>) {
-        let open = self.queries.open.get(&id).filter(|query| query.deadline > self.clock);
+        let open = self.queries.open.get(&id).filter(|query| query.deadline > self.now);
         match open.map(|query| &query.place) {
             Some(Place::Direct(direct)) if direct.queue == *queue => {
                 let delivered = Delivered::Query(Box::new(direct.task.clone()));
@@ -310,16 +312,16 @@ impl<A, R> Shard<A, R> {
 
     /// Forgets queries that nobody waits for, and moves those on that their sticky queue left alone.
     pub(super) fn sweep_queries(&mut self, world: &World<'_, R>) {
-        if self.queries.next_sweep() > self.clock {
+        if self.queries.open.is_empty() || !self.queries.pause.is_over(self.now) {
             return;
         }
-        self.queries.swept = self.clock;
-        let clock = self.clock;
-        self.queries.open.retain(|_, query| query.deadline > clock);
+        let now = self.now;
+        self.queries.pause = Pause::begin(now, SWEEP);
+        self.queries.open.retain(|_, query| query.deadline > now);
         let mut moved = Vec::new();
         for (id, query) in &mut self.queries.open {
             let Place::Direct(direct) = &mut query.place else { continue };
-            if let Some((_, queue)) = direct.fallback.take_if(|(until, _)| *until <= clock) {
+            if let Some((_, queue)) = direct.fallback.take_if(|(until, _)| *until <= now) {
                 direct.task.history_from = 1;
                 direct.queue = queue.clone();
                 moved.push((*id, queue));

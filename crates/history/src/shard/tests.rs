@@ -27,6 +27,7 @@ use super::*;
 const NAMESPACE: NamespaceId = NamespaceId(Uuid::from_u128(7));
 const QUEUE: &str = "queue";
 const SHARD: ShardId = ShardId(3);
+const HOUR: Duration = Duration::from_secs(3_600);
 
 /// A shard with its store; answers and deliveries are kept for the test to look at.
 struct Story {
@@ -170,6 +171,10 @@ impl Story {
 
     fn complete(&mut self, task: &StartedWorkflowTask, kind: CommandType, attributes: Attributes) {
         let command = Command { command_type: kind as i32, attributes: Some(attributes), ..Command::default() };
+        self.complete_with(task, vec![command]);
+    }
+
+    fn complete_with(&mut self, task: &StartedWorkflowTask, commands: Vec<Command>) {
         let token = WorkflowTaskToken {
             run_id: task.fixed.run_id.clone(),
             scheduled_event_id: task.scheduled_event_id,
@@ -177,7 +182,7 @@ impl Story {
             attempt: task.attempt,
             stamp: task.task.stamp,
         };
-        let input = CompleteWorkflowTask { token, commands: vec![command], ..CompleteWorkflowTask::default() };
+        let input = CompleteWorkflowTask { token, commands, ..CompleteWorkflowTask::default() };
         assert!(matches!(self.call(Input::CompleteWorkflowTask(Box::new(input))), Reply::Completed(_)));
     }
 
@@ -248,6 +253,42 @@ fn a_task_outlives_a_read_that_fails() {
     assert!(story.delivered.is_empty());
     story.pass(2);
     assert_eq!(story.task().scheduled_event_id, 2);
+}
+
+/// No later for a clock that is put back meanwhile, which would keep a node from stopping for as long.
+#[test]
+fn a_clock_that_is_put_back_makes_no_pause_longer() {
+    let mut story = Story::begin();
+    story.start();
+    story.shard.evict_all();
+    story.reads_fail = 1;
+    story.poll();
+    assert!(!story.shard.is_idle());
+    story.now = story.now - HOUR;
+    story.event(Event::Tick);
+    assert_eq!(story.task().scheduled_event_id, 2);
+    assert!(story.shard.is_idle());
+}
+
+/// Nor is a query given up before its time because the shard's own time, which never goes back, is past that.
+#[test]
+fn a_query_waits_for_a_worker_though_the_clock_was_put_back() {
+    let mut story = Story::begin();
+    story.start();
+    story.poll();
+    let task = story.task();
+    story.complete_with(&task, vec![]);
+    story.now = story.now - HOUR;
+    let ask = Ask {
+        run_id: String::new(),
+        query: Default::default(),
+        reject: Default::default(),
+        deadline: story.now + Duration::from_secs(10),
+    };
+    story.work(Work::Query { ask: Box::new(ask), answer: 9 });
+    story.pass(5);
+    story.poll();
+    assert!(matches!(story.delivered.pop(), Some(Delivered::Query(_))));
 }
 
 /// So is a wake-up: its row stays where it was, before the time of the second try.

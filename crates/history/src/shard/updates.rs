@@ -116,7 +116,7 @@ impl<A, R> Shard<A, R> {
         };
         let waiter = Waiter { key: key.clone(), run: run.number, update_id, stage, deadline, started, answer };
         let known = stage_of(run, &waiter.update_id);
-        if known.as_ref().is_some_and(|(reached, _)| *reached < stage) && deadline > self.clock {
+        if known.as_ref().is_some_and(|(reached, _)| *reached < stage) && deadline > self.now {
             self.chains.pin(key);
             return self.updates.add(waiter);
         }
@@ -187,7 +187,7 @@ impl<A, R> Shard<A, R> {
 
     /// Tells those who waited long enough how far it got.
     pub(super) fn expire_updates(&mut self) {
-        while let Some((_, id)) = self.updates.by_deadline.first().copied().filter(|(at, _)| *at <= self.clock) {
+        while let Some((_, id)) = self.updates.by_deadline.first().copied().filter(|(at, _)| *at <= self.now) {
             let Some(waiter) = self.updates.remove(id) else { return };
             let key = waiter.key.clone();
             let Some(run) = self.chains.run(&key).filter(|run| run.number == waiter.run).cloned() else {

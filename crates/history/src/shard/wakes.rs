@@ -9,7 +9,7 @@ use mainspring_engine::{outcome::WakeMove, state::RunNumber};
 use mainspring_rt::Timestamp;
 use mainspring_store::{Error as StoreError, Page, Table, keys};
 
-use super::{Shard, Target, Work, World, loading::Reading};
+use super::{Pause, Shard, Target, Work, World, loading::Reading};
 
 /// How far ahead wakes are held in memory.
 const AHEAD: Duration = Duration::from_secs(60);
@@ -31,8 +31,8 @@ pub(super) struct Wakes {
     /// Rows before this place are in memory.
     horizon: (Timestamp, u64),
     scanning: bool,
-    /// The last scan failed: not to be tried again before.
-    retry_at: Timestamp,
+    /// After a scan that failed.
+    pause: Pause,
     /// Written by batches that are not durable, or since the running scan began.
     recent: Vec<(u64, Due)>,
     durable: u64,
@@ -40,9 +40,14 @@ pub(super) struct Wakes {
 
 impl Wakes {
     /// When something is due, or more has to be read.
-    pub(super) fn next(&self) -> Timestamp {
+    pub(super) fn next(&self, clock: Timestamp) -> Timestamp {
         let first = self.due.first().map_or(Timestamp::MAX, |(due, _)| *due);
-        if self.scanning { first } else { first.min((self.horizon.0 - REFILL).max(self.retry_at)) }
+        let refill = if self.ends_soon(clock) { self.pause.until() } else { self.horizon.0 - REFILL };
+        if self.scanning { first } else { first.min(refill) }
+    }
+
+    fn ends_soon(&self, clock: Timestamp) -> bool {
+        self.horizon.0 <= clock + REFILL
     }
 
     /// The wake row of a run moves in batch `seq`.
@@ -101,7 +106,7 @@ impl<A, R> Shard<A, R> {
             let Some((due, run)) = self.wakes.pop(self.clock) else { break };
             self.route(Target::Run(run), Work::Wake { run, due }, world);
         }
-        let wanted = self.wakes.horizon.0 <= self.clock + REFILL && self.wakes.retry_at <= self.clock;
+        let wanted = self.wakes.ends_soon(self.clock) && self.wakes.pause.is_over(self.now);
         if wanted && !self.wakes.scanning {
             self.wakes.scanning = true;
             let until = self.clock + AHEAD;
@@ -121,7 +126,7 @@ impl<A, R> Shard<A, R> {
             Err(error) => {
                 tracing::error!(shard = self.id.0, %error, "wake rows cannot be read");
                 self.wakes.scanning = false;
-                self.wakes.retry_at = self.clock + SCAN_AGAIN;
+                self.wakes.pause = Pause::begin(self.now, SCAN_AGAIN);
             }
         }
     }

@@ -199,6 +199,20 @@ fn a_caller_is_told_at_its_deadline_how_far_it_got() {
     assert_eq!(story.told(), "3 Completed: no");
 }
 
+/// The shard's own time never goes back, and a caller's patience is not measured by it: told at once how far the update
+/// got, it would ask again at once.
+#[test]
+fn a_caller_waits_though_the_clock_was_put_back() {
+    let mut story = Story::begin();
+    story.start_idle();
+    story.now = story.now - HOUR;
+    story.update("waits", 1);
+    story.pass(19);
+    assert_eq!(story.told(), "");
+    story.pass(1);
+    assert_eq!(story.told(), "1 Admitted");
+}
+
 /// What only memory knows stays there while someone waits for it, and no longer.
 #[test]
 fn a_chain_with_callers_is_not_evicted() {
