@@ -49,6 +49,7 @@ enum Request {
     SignalWithStart(Box<SignalWithStartWorkflowExecutionRequest>),
     Signal(Box<SignalWorkflowExecutionRequest>),
     Update(Box<UpdateWorkflowExecutionRequest>),
+    AskForUpdate,
     UpdateWithStart(Box<(StartWorkflowExecutionRequest, UpdateWorkflowExecutionRequest)>),
     Cancel,
     Terminate,
@@ -89,7 +90,7 @@ impl Sim {
         let random = self.random();
         let namespace = usize::from(random.one_in(4));
         let key = Key { namespace, workflow_id: format!("wf-{}", random.below(WORKFLOW_IDS)) };
-        let kind = random.below(38);
+        let kind = random.below(39);
         let request = match kind {
             0..=7 => Request::Start(Box::new(self.draw_start(random, &key))),
             8 | 9 => Request::SignalWithStart(Box::new(self.draw_signal_with_start(random, &key))),
@@ -108,14 +109,15 @@ impl Sim {
                 let run_id = if random.one_in(3) { self.known_run_id(random, &key) } else { String::new() };
                 Request::Update(Box::new(self.draw_update(random, &key, &run_id)))
             }
-            35 | 36 => Request::UpdateWithStart(Box::new(self.draw_update_with_start(random, &key))),
+            35 => Request::AskForUpdate,
+            36 | 37 => Request::UpdateWithStart(Box::new(self.draw_update_with_start(random, &key))),
             _ => Request::Describe { run_id: String::new() },
         };
         (key, request)
     }
 
     /// A run that a client has heard of, or none.
-    fn known_run_id(&self, random: &Random, key: &Key) -> String {
+    pub(crate) fn known_run_id(&self, random: &Random, key: &Key) -> String {
         let known = self.ledger().run_ids(key);
         if known.is_empty() || random.one_in(3) { String::new() } else { random.pick(&known).clone() }
     }
@@ -184,7 +186,8 @@ impl Sim {
         key: &Key,
     ) -> (StartWorkflowExecutionRequest, UpdateWorkflowExecutionRequest) {
         let start = StartWorkflowExecutionRequest { workflow_start_delay: None, ..self.draw_start(random, key) };
-        (start, self.draw_update(random, key, ""))
+        let update = self.draw_update(random, key, "");
+        (start, UpdateWorkflowExecutionRequest { first_execution_run_id: String::new(), ..update })
     }
 
     fn draw_signal(&self, key: &Key) -> SignalWorkflowExecutionRequest {
@@ -205,6 +208,7 @@ impl Sim {
             Request::SignalWithStart(start) => self.signal_with_start(key, *start).await,
             Request::Signal(signal) => self.signal(key, *signal).await,
             Request::Update(update) => self.update(key, *update).await,
+            Request::AskForUpdate => self.ask_for_update().await,
             Request::UpdateWithStart(both) => self.update_with_start(key, both.0, both.1).await,
             Request::Cancel => self.cancel(key).await,
             Request::Terminate => self.terminate(key).await,

@@ -77,6 +77,7 @@ pub const FACTS: &[&str] = &[
     "update accepted",
     "update accepted and no further",
     "update admitted and no further",
+    "update asked for by another",
     "update completed",
     "update given up for a failing task",
     "update known to the worker alone",

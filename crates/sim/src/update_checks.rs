@@ -13,7 +13,7 @@ use mainspring_engine::state::Run;
 use crate::{
     stored::StoredRun,
     update_job::{handling_of, rejected_text},
-    world::Sim,
+    world::{Key, Sim},
 };
 
 /// How far an update got, in the eyes of a caller.
@@ -66,14 +66,19 @@ impl Seen {
     }
 
     /// What its caller met with.
-    pub(crate) fn fact(&self) -> Option<&'static str> {
-        Some(match self.source() {
+    pub(crate) fn fact(&self) -> &'static str {
+        match self.source() {
             None => "update accepted",
             Some(Source::Event) => "update completed",
             Some(Source::Validator) => "update rejected",
             Some(Source::Silence) => "update that no worker answered",
             Some(Source::Closed) => "update of a run that closed first",
-        })
+        }
+    }
+
+    /// Whether events bear it out.
+    pub(crate) fn is_for_good(&self) -> bool {
+        matches!(self.source(), None | Some(Source::Event | Source::Closed))
     }
 }
 
@@ -82,6 +87,8 @@ impl Seen {
 pub(crate) struct UpdateLedger {
     /// What left the server: by run id and update id, the outcome once there is one for good.
     told: BTreeMap<(String, String), Option<Outcome>>,
+    /// What callers have heard to be accepted: the workflow, the run, the update.
+    pub(crate) heard: Vec<(Key, String, String)>,
     /// By run id and update id: the process that gave the update to a worker.
     carried: BTreeMap<(String, String), u32>,
     /// Workflow tasks without events: run id, and the id that their start would have.
@@ -102,10 +109,7 @@ impl Sim {
         let run = self.stored_run(namespace, run_id)?.or_else(|| archived().map(|stored| stored.run));
         let Some(run) = run else { return Err(format!("update {id} of run {run_id}, which was never stored")) };
         check_stored(&run, seen).map_err(|why| format!("update {id} of run {run_id} {why}"))?;
-        match seen.source() {
-            Some(Source::Validator | Source::Silence) => Ok(()),
-            Some(Source::Event | Source::Closed) | None => self.ledger().updates.told(seen),
-        }
+        if seen.is_for_good() { self.ledger().updates.told(seen) } else { Ok(()) }
     }
 
     /// A task leaves for its poller: which updates it brings, and whether it has events.

@@ -42,7 +42,7 @@ impl Sim {
                 input: Some(Input { name: handling.name().to_owned(), ..Input::default() }),
                 ..Request::default()
             }),
-            ..UpdateWorkflowExecutionRequest::default()
+            first_execution_run_id: if random.one_in(8) { self.known_run_id(random, key) } else { String::new() },
         }
     }
 
@@ -102,10 +102,23 @@ impl Sim {
         }
     }
 
+    /// Somebody asks for an update that another has heard of.
+    pub(crate) async fn ask_for_update(&self) {
+        let heard = self.ledger().updates.heard.clone();
+        if heard.is_empty() {
+            return;
+        }
+        let (key, run_id, id) = self.random().pick(&heard).clone();
+        let stage = *self.random().pick(&[Stage::Unspecified, Stage::Accepted, Stage::Completed]);
+        self.poll_update(&key, &id, run_id, stage).await;
+        self.saw("update asked for by another");
+    }
+
     /// The update got somewhere; who wants its outcome waits for it.
     fn updated(&self, key: &Key, id: &str, seen: Seen) {
-        if let Some(fact) = seen.fact() {
-            self.saw(fact);
+        self.saw(seen.fact());
+        if seen.is_for_good() {
+            self.ledger().updates.heard.push((key.clone(), seen.run_id.clone(), id.to_owned()));
         }
         if seen.stage == Stage::Completed {
             return;
@@ -113,17 +126,18 @@ impl Sim {
         let (sim, key, id) = (self.clone(), key.clone(), id.to_owned());
         sim.clients_busy.fetch_add(1, Ordering::Relaxed);
         self.spawn(async move {
-            sim.await_outcome(&key, &id, seen.run_id).await;
+            sim.poll_update(&key, &id, seen.run_id, Stage::Completed).await;
+            sim.saw("update's outcome awaited");
             sim.clients_busy.fetch_sub(1, Ordering::Relaxed);
         });
     }
 
-    /// Waits for the outcome of an update that was accepted, until there is one.
-    async fn await_outcome(&self, key: &Key, id: &str, run_id: String) {
+    /// Waits until an update that was accepted gets somewhere.
+    async fn poll_update(&self, key: &Key, id: &str, run_id: String, stage: Stage) {
         let request = PollWorkflowExecutionUpdateRequest {
             namespace: key.namespace_name(),
             update_ref: Some(UpdateRef { workflow_execution: execution(key, &run_id), update_id: id.to_owned() }),
-            wait_policy: Some(WaitPolicy { lifecycle_stage: Stage::Completed as i32 }),
+            wait_policy: Some(WaitPolicy { lifecycle_stage: stage as i32 }),
             ..PollWorkflowExecutionUpdateRequest::default()
         };
         let check = self.update_check(key, id, |answer: PollWorkflowExecutionUpdateResponse| {
@@ -134,11 +148,11 @@ impl Sim {
             let answer: Result<PollWorkflowExecutionUpdateResponse, Option<Status>> =
                 self.ask_once("PollWorkflowExecutionUpdate", &request, &check).await;
             match answer {
-                Ok(answer) if answer.stage() == Stage::Completed => {
-                    return self.saw("update's outcome awaited");
+                Ok(answer) if answer.stage() == Stage::Admitted => {
+                    return self.fail(format!("accepted update {id} of run {run_id} is only admitted"));
                 }
-                Ok(answer) if answer.stage() == Stage::Accepted => self.saw("update accepted and no further"),
-                Ok(answer) => return self.fail(format!("accepted update {id} is only {:?}", answer.stage())),
+                Ok(answer) if answer.stage() >= stage => return,
+                Ok(_) => self.saw("update accepted and no further"),
                 Err(None) => {}
                 Err(Some(status)) => {
                     if !self.was_archived(&run_id) {
