@@ -1,10 +1,25 @@
 //! Generates the wire types from the descriptor set that `temporalio-protos` publishes. No `.proto` file and no
 //! generated code is kept in the repository.
 
-use std::{collections::BTreeSet, env, fs, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    env,
+    fmt::Write as _,
+    fs,
+    path::PathBuf,
+};
 
 use prost::Message as _;
-use prost_types::{FileDescriptorProto, FileDescriptorSet};
+use prost_types::{
+    DescriptorProto, FileDescriptorProto, FileDescriptorSet,
+    field_descriptor_proto::{Label, Type},
+};
+
+/// Messages that pass through as bytes, and what stands for them in the generated code.
+const OPAQUE: [(&str, &str); 2] = [
+    (".temporal.api.history.v1.History", "crate::history::History"),
+    (".temporal.api.common.v1.Payload", "crate::payload::Payload"),
+];
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -15,14 +30,13 @@ fn main() -> Result<(), Failure> {
     let set = FileDescriptorSet { file: closure(published.file) };
     fs::write(PathBuf::from(env::var("OUT_DIR")?).join("descriptors.bin"), set.encode_to_vec())?;
 
+    fs::write(PathBuf::from(env::var("OUT_DIR")?).join("parts.rs"), parts(&set)?)?;
+
     let mut prost = tonic_prost_build::Config::new();
-    prost
-        .bytes(["."])
-        .btree_map(["."])
-        .extern_path(".temporal.api.history.v1.History", "crate::history::History")
-        .extern_path(".temporal.api.common.v1.Payload", "crate::payload::Payload")
-        .enable_type_names()
-        .include_file("generated.rs");
+    prost.bytes(["."]).btree_map(["."]).enable_type_names().include_file("generated.rs");
+    for (message, path) in OPAQUE {
+        prost.extern_path(message, path);
+    }
     tonic_prost_build::configure().build_server(false).build_client(false).compile_fds_with_config(set, prost)?;
     Ok(())
 }
@@ -53,4 +67,35 @@ fn closure(files: Vec<FileDescriptorProto>) -> Vec<FileDescriptorProto> {
         wanted.extend(imports);
     }
     files.into_iter().filter(|file| wanted.contains(file.name())).collect()
+}
+
+/// The table for `src/parts.rs`: by message name, each field that is a message or may be there many times.
+fn parts(set: &FileDescriptorSet) -> Result<String, std::fmt::Error> {
+    let mut messages = BTreeMap::new();
+    for file in &set.file {
+        file.message_type.iter().for_each(|message| collect(&format!(".{}", file.package()), message, &mut messages));
+    }
+    let place = |name: &str| messages.keys().position(|known| known == name);
+    let mut table = String::from("&[\n");
+    for (name, message) in &messages {
+        write!(table, "    ({:?}, &[", name.trim_start_matches('.'))?;
+        let opaque = OPAQUE.iter().any(|(opaque, _)| opaque == name);
+        for field in message.field.iter().filter(|_| !opaque) {
+            let repeated = field.label() == Label::Repeated;
+            let child = if field.r#type() == Type::Message { place(field.type_name()) } else { None };
+            let text = matches!(field.r#type(), Type::String | Type::Bytes);
+            if child.is_some() || (repeated && text) {
+                write!(table, "Part {{ number: {}, repeated: {repeated}, child: {child:?} }}, ", field.number())?;
+            }
+        }
+        table.push_str("]),\n");
+    }
+    table.push_str("]\n");
+    Ok(table)
+}
+
+fn collect<'m>(scope: &str, message: &'m DescriptorProto, into: &mut BTreeMap<String, &'m DescriptorProto>) {
+    let name = format!("{scope}.{}", message.name());
+    message.nested_type.iter().for_each(|nested| collect(&name, nested, into));
+    into.insert(name, message);
 }

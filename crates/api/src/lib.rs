@@ -5,6 +5,7 @@
 
 pub mod history;
 pub mod ids;
+pub mod parts;
 pub mod payload;
 pub mod status;
 pub mod time;

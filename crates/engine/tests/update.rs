@@ -3,12 +3,16 @@
 
 mod world;
 
-use mainspring_api::v1::{
-    enums::WorkflowTaskFailedCause as Cause,
-    failure::failure::FailureInfo,
-    history::history_event::Attributes,
-    protocol::Message,
-    update::{Acceptance, Meta, Rejection, Response},
+use mainspring_api::{
+    parts::ELEMENTS_MAX,
+    v1::{
+        common::Link,
+        enums::WorkflowTaskFailedCause as Cause,
+        failure::failure::FailureInfo,
+        history::history_event::Attributes,
+        protocol::Message,
+        update::{Acceptance, Meta, Rejection, Request, Response},
+    },
 };
 use mainspring_engine::{Rejected, failure_of_closed_run, outcome::UpdateEnd, state::Update};
 use world::{World, commands::*, too_large, updates::*, world};
@@ -167,6 +171,10 @@ fn a_bad_message_fails_the_task() {
             "invalid *update.Acceptance: accepted_request_message_id is not set".to_owned(),
         ),
         (
+            vec![message("u", "a", &of_many_links(plain(5)))],
+            format!("Acceptance has more than {ELEMENTS_MAX} elements"),
+        ),
+        (
             vec![message("u", "a", &plain(5)), message("u", "r", &Response::default())],
             "invalid *update.Response: meta is not set".to_owned(),
         ),
@@ -188,6 +196,12 @@ fn a_bad_message_fails_the_task() {
         assert_eq!(w.ended(), format!("u aborted: {TASK_FAILED}"));
         assert!(w.run("w").updates.is_empty());
     }
+}
+
+/// Links of two bytes, each of which takes up some hundred once it is decoded.
+fn of_many_links(acceptance: Acceptance) -> Acceptance {
+    let request = Request { links: vec![Link::default(); ELEMENTS_MAX + 1], ..Request::default() };
+    Acceptance { accepted_request: Some(request), ..acceptance }
 }
 
 fn response() -> Response {

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use crate::world;
 
 /// The methods, in an order that only grows: a corpus names them by their number.
-pub(crate) const METHODS: &[&str] = &[
+pub const METHODS: &[&str] = &[
     "StartWorkflowExecution",
     "SignalWithStartWorkflowExecution",
     "UpdateWorkflowExecution",

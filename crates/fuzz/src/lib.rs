@@ -16,6 +16,8 @@ mod tokens;
 mod wire;
 mod world;
 
+pub use calls::METHODS;
+
 /// A target's name and what it does with bytes.
 pub type Target = (&'static str, fn(&[u8]));
 

@@ -7,15 +7,18 @@
 
 use std::sync::Arc;
 
-use mainspring_api::v1::{
-    enums::WorkflowTaskFailedCause as Cause,
-    failure::{ApplicationFailureInfo, Failure, failure::FailureInfo},
-    history::{
-        WorkflowExecutionUpdateAcceptedEventAttributes, WorkflowExecutionUpdateCompletedEventAttributes,
-        history_event::Attributes,
+use mainspring_api::{
+    parts,
+    v1::{
+        enums::WorkflowTaskFailedCause as Cause,
+        failure::{ApplicationFailureInfo, Failure, failure::FailureInfo},
+        history::{
+            WorkflowExecutionUpdateAcceptedEventAttributes, WorkflowExecutionUpdateCompletedEventAttributes,
+            history_event::Attributes,
+        },
+        protocol::{Message, message::SequencingId},
+        update::{Acceptance, Rejection, Request, Response},
     },
-    protocol::{Message, message::SequencingId},
-    update::{Acceptance, Rejection, Request, Response},
 };
 use prost::{Message as _, Name};
 
@@ -153,6 +156,9 @@ pub(crate) fn take(t: &mut Transition<'_>, context: &Context<'_>, message: &Mess
 }
 
 fn decode<M: prost::Message + Default + Name>(body: &prost_types::Any) -> Result<M, Refusal> {
+    if parts::are_too_many::<M>(&body.value) {
+        return Err(bad(format!("{} has more than {} elements", M::NAME, parts::ELEMENTS_MAX)));
+    }
     M::decode(body.value.as_slice()).map_err(|error| bad(format!("{}: {error}", M::NAME)))
 }
 
