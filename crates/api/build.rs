@@ -24,9 +24,8 @@ const OPAQUE: [(&str, &str); 2] = [
 type Failure = Box<dyn std::error::Error>;
 
 fn main() -> Result<(), Failure> {
-    let path = env::var("DEP_TEMPORALIO_PROTOS_DESCRIPTOR_PATH")?;
-    println!("cargo::rerun-if-changed={path}");
-    let published = FileDescriptorSet::decode(fs::read(path)?.as_slice())?;
+    println!("cargo::rerun-if-changed=build.rs");
+    let published = FileDescriptorSet::decode(mainspring_descriptors::DESCRIPTORS)?;
     let set = FileDescriptorSet { file: closure(published.file) };
     fs::write(PathBuf::from(env::var("OUT_DIR")?).join("descriptors.bin"), set.encode_to_vec())?;
 

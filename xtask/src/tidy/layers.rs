@@ -5,7 +5,7 @@ use crate::workspace::Package;
 /// From the lowest to the highest. A package may depend on packages of lower layers only, so that the state machines
 /// stay free of the shells around them; the names are those of the folders.
 const LAYERS: &[&[&str]] = &[
-    &["rt", "macros"],
+    &["rt", "macros", "descriptors"],
     &["api"],
     &["sdk"],
     &["engine", "matcher", "visibility"],
