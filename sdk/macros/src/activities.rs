@@ -1,8 +1,8 @@
 //! `#[activities]` on an `impl` block: each method is an activity that works on the shared value.
 
 use proc_macro2::{Ident, TokenStream};
-use quote::{format_ident, quote};
-use syn::{Attribute, ImplItem, ImplItemFn, ItemImpl, Signature, Type};
+use quote::{format_ident, quote, quote_spanned};
+use syn::{Attribute, ImplItem, ImplItemFn, ItemImpl, Signature, Type, spanned::Spanned};
 
 use crate::{
     activity::{is_cfg, is_doc, made},
@@ -92,7 +92,7 @@ impl<'a> Method<'a> {
             #(#docs)*
             #[allow(dead_code)]
             #visibility fn #name(#parameters) -> ::mainspring::__rt::ActivityCall<#output> {
-                ::mainspring::__rt::ActivityCall::<#output>::new(#activity_type)#(.arg(#names))*#(#setters)*
+                ::mainspring::__rt::ActivityCall::new(#activity_type)#(.arg(#names))*#(#setters)*
             }
         }
     }
@@ -111,7 +111,7 @@ impl<'a> Method<'a> {
     fn definition(&self, owner: &Type) -> syn::Result<TokenStream> {
         let decoded = self.contract.decoded();
         let body_name = &self.body_name;
-        let call = quote!(<#owner>::#body_name(&shared, #decoded));
+        let call = quote_spanned!(self.contract.returns.span()=> <#owner>::#body_name(&shared, #decoded));
         let activity_type = &self.activity_type;
         let shared = quote!(let shared = ::std::sync::Arc::clone(&shared););
         let made =

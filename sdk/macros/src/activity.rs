@@ -2,7 +2,10 @@
 
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote, quote_spanned};
-use syn::{Attribute, Block, ItemFn, Meta, Signature, TraitItemFn, Visibility, parse::Parse, parse::ParseStream};
+use syn::{
+    Attribute, Block, ItemFn, Meta, Signature, TraitItemFn, Visibility, parse::Parse, parse::ParseStream,
+    spanned::Spanned,
+};
 
 use crate::{options::Options, signature::Contract};
 
@@ -60,7 +63,7 @@ pub(crate) fn expand(options: &Options, function: Function) -> syn::Result<Token
         #(#cfgs)*
         #(#docs)*
         #visibility fn #name(#parameters) -> ::mainspring::__rt::ActivityCall<#output> {
-            ::mainspring::__rt::ActivityCall::<#output>::new(#name::NAME)#(.arg(#names))*#(#setters)*#defined
+            ::mainspring::__rt::ActivityCall::new(#name::NAME)#(.arg(#names))*#(#setters)*#defined
         }
 
         #(#cfgs)*
@@ -90,11 +93,12 @@ fn definition(
     body: &Block,
 ) -> syn::Result<TokenStream> {
     let plain = Signature { ident: format_ident!("body", span = signature.ident.span()), ..signature.clone() };
-    let decoded = contract.decoded();
-    let made =
-        made(options, signature, &quote!(Self::NAME), &quote!(Self::body(#decoded)), &contract.returns, &quote!())?;
+    let (decoded, span) = (contract.decoded(), contract.returns.span());
+    let call = quote_spanned!(span=> Self::body(#decoded));
+    let made = made(options, signature, &quote!(Self::NAME), &call, &contract.returns, &quote!())?;
     let (types, names, returns) = (&contract.types, &contract.names, &contract.returns);
     let positions = 0..types.len();
+    let instead = quote_spanned!(span=> ::mainspring::__rt::finish(instead(#(#names),*)));
     Ok(quote! {
         #(#attributes)*
         #visibility #plain #body
@@ -117,7 +121,7 @@ fn definition(
                 async move {
                     #(let #names = args.get::<#types>(#positions)?;)*
                     let _ = &args;
-                    ::mainspring::__rt::finish(instead(#(#names),*))
+                    #instead
                 }
             })
         }
@@ -134,19 +138,19 @@ pub(crate) fn made(
     before: &TokenStream,
 ) -> syn::Result<TokenStream> {
     let abort = options.abort_on_cancel.map(|span| quote_spanned!(span=> .abort_on_cancel()));
-    // Where the type of the result is at fault, the error is to point at it.
-    let span = syn::spanned::Spanned::span(returns);
-    let finish = quote_spanned!(span=> ::mainspring::__rt::finish);
+    // Where the type of the result is at fault, the error is to point at it; so `call` has its place too.
+    let span = returns.span();
     if signature.asyncness.is_some() {
         if let Some(span) = options.blocking {
             return Err(syn::Error::new(span, "an `async fn` must not block; leave one of the two out"));
         }
+        let finish = quote_spanned!(span=> ::mainspring::__rt::finish(#call.await));
         return Ok(quote! {
             ::mainspring::__rt::ActivityDef::future(#name, move |cx, args| {
                 #before
                 async move {
                     let _ = (&cx, &args);
-                    #finish(#call.await)
+                    #finish
                 }
             })#abort
         });
@@ -154,10 +158,11 @@ pub(crate) fn made(
     if let Some(span) = options.abort_on_cancel {
         return Err(syn::Error::new(span, "a thread cannot be dropped; ask `cx.is_cancelled()` at times instead"));
     }
+    let finish = quote_spanned!(span=> ::mainspring::__rt::finish(#call));
     Ok(quote! {
         ::mainspring::__rt::ActivityDef::blocking(#name, move |cx, args| {
             let _ = (&cx, &args);
-            #finish(#call)
+            #finish
         })
     })
 }

@@ -1,6 +1,6 @@
 //! `#[signal]`, `#[query]` and `#[update]` on methods of a workflow.
 
-use proc_macro2::{Ident, TokenStream};
+use proc_macro2::{Ident, Span, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
 use syn::{Attribute, ImplItemFn, LitStr, ReturnType, Signature, Type, spanned::Spanned};
 
@@ -57,7 +57,10 @@ impl Handler {
                 return Err(syn::Error::new(keyword.span(), "a query answers at once: it cannot wait for anything"));
             }
             if parameters.takes_context {
-                return Err(syn::Error::new(method.sig.inputs.span(), "a query only looks: it gets no context"));
+                return Err(syn::Error::new_spanned(
+                    method.sig.inputs.iter().nth(1),
+                    "a query only looks: it gets no context",
+                ));
             }
             if matches!(method.sig.output, ReturnType::Default) {
                 return Err(syn::Error::new(method.sig.ident.span(), "a query gives an answer: write its type"));
@@ -77,7 +80,7 @@ impl Handler {
             Kind::Query | Kind::Update => {
                 let (output, _) = output(&self.method.sig.output);
                 let call = if self.kind == Kind::Query { quote!(QueryCall) } else { quote!(UpdateCall) };
-                (quote!(::mainspring::__rt::#call<#output>), quote!(::mainspring::__rt::#call::<#output>::new))
+                (quote!(::mainspring::__rt::#call<#output>), quote!(::mainspring::__rt::#call::new))
             }
         };
         quote! {
@@ -133,15 +136,16 @@ impl Handler {
             let _ = (&args, &this);
         };
         let context = self.parameters.takes_context.then(|| quote!(cx,));
-        let call = quote!(this.#body_name(#context #(#names),*));
+        let span = span_of(&self.method.sig.output);
+        let call = quote_spanned!(span=> this.#body_name(#context #(#names),*));
         let is_async = self.method.sig.asyncness.is_some();
         let set = match self.kind {
             Kind::Signal => {
                 let handled = match is_async {
-                    true => quote!(::core::option::Option::Some(::std::boxed::Box::pin(async move {
+                    true => quote_spanned!(span=> ::core::option::Option::Some(::std::boxed::Box::pin(async move {
                         ::mainspring::__rt::SignalOutcome::into_result(#call.await)
                     }))),
-                    false => quote!({
+                    false => quote_spanned!(span=> {
                         ::mainspring::__rt::SignalOutcome::into_result(#call)?;
                         ::core::option::Option::None
                     }),
@@ -165,8 +169,8 @@ impl Handler {
                 }
             }
             Kind::Update => {
-                let wait = is_async.then(|| quote!(.await));
-                let answer = finished(&self.method.sig.output, &quote!(#call #wait));
+                let wait = is_async.then(|| quote_spanned!(span=> .await));
+                let answer = finished(&self.method.sig.output, &quote_spanned!(span=> #call #wait));
                 let handler = quote! {
                     move |cx: ::mainspring::__rt::Ctx, args: ::mainspring::__rt::RawArgs| {
                         let this = this.clone();
@@ -214,11 +218,19 @@ fn kind_of(attribute: &Attribute) -> Option<Kind> {
 
 /// The payload of what a call gives, which may be a `Result` or a plain value.
 fn finished(returned: &ReturnType, call: &TokenStream) -> TokenStream {
-    let (_, is_result) = output(returned);
+    let ((_, is_result), span) = (output(returned), span_of(returned));
     if is_result {
-        return quote_spanned!(returned.span()=> ::mainspring::__rt::finish(#call));
+        return quote_spanned!(span=> ::mainspring::__rt::finish(#call));
     }
-    quote_spanned!(returned.span()=> ::mainspring::__rt::answer(#call))
+    quote_spanned!(span=> ::mainspring::__rt::answer(#call))
+}
+
+/// Where an error about the type of a result is to point.
+fn span_of(returned: &ReturnType) -> Span {
+    match returned {
+        ReturnType::Default => Span::call_site(),
+        ReturnType::Type(_, ty) => ty.span(),
+    }
 }
 
 /// The type that a caller gets, and whether it is written as a `Result`.

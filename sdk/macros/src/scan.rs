@@ -11,14 +11,14 @@ const FORBIDDEN: &[(&[&str], &str)] = &[
     (&["Instant", "now"], "the clock differs on replay; use `cx.now()`"),
     (&["Utc", "now"], "the clock differs on replay; use `cx.now()`"),
     (&["Local", "now"], "the clock differs on replay; use `cx.now()`"),
-    (&["std", "thread"], "threads do not replay; use `cx.spawn(..)` for a branch, or an activity"),
     (&["thread", "sleep"], "it blocks the workflow's thread; use `cx.sleep(..)`"),
     (&["thread", "spawn"], "threads do not replay; use `cx.spawn(..)` for a branch, or an activity"),
+    (&["std", "thread"], "threads do not replay; use `cx.spawn(..)` for a branch, or an activity"),
     (&["tokio", "time"], "Tokio's timers do not replay; use `cx.sleep(..)` or `cx.timeout(..)`"),
     (&["tokio", "spawn"], "Tokio's tasks do not replay; use `cx.spawn(..)`"),
     (&["tokio", "select"], "its choice is random; use `race!`"),
-    (&["tokio", "join"], "use `join!` of this crate"),
-    (&["tokio", "sync"], "use `mainspring::workflow::sync`"),
+    (&["tokio", "join"], "it polls in changing order; use `join!` of `mainspring`"),
+    (&["tokio", "sync"], "Tokio does not replay; use `mainspring::workflow::sync`"),
     (&["tokio"], "Tokio does not replay; use the context, or an activity"),
     (&["rand"], "random numbers differ on replay; use `cx.rng()`"),
     (&["fastrand"], "random numbers differ on replay; use `cx.rng()`"),
@@ -61,18 +61,23 @@ fn look(code: TokenStream, found: &mut Option<syn::Error>) {
             TokenTree::Ident(_) if !after_dot(&tokens, index) => {
                 let path = path_at(&tokens[index..]);
                 let names: Vec<String> = path.iter().map(|(name, _)| name.clone()).collect();
+                // The rest of the path is part of it.
+                let last = index + path.last().map_or(0, |(_, offset)| *offset);
                 if let Some(why) = forbidden(&names) {
                     let written = names.join("::");
                     let message = format!("`{written}` does not belong in a workflow: {why}");
-                    add(found, syn::Error::new(token.span(), message));
+                    add(found, syn::Error::new_spanned(stream(&tokens[index..=last]), message));
                 }
-                // The rest of the path is part of it.
-                index += path.last().map_or(0, |(_, offset)| *offset);
+                index = last;
             }
             _ => {}
         }
         index += 1;
     }
+}
+
+fn stream(tokens: &[TokenTree]) -> TokenStream {
+    tokens.iter().cloned().collect()
 }
 
 /// The path that begins here, each segment with its place.
@@ -111,25 +116,26 @@ fn after_dot(tokens: &[TokenTree], index: usize) -> bool {
 
 /// `let _ = cx.sleep(..)` begins an operation and cancels it in the same breath.
 fn dropped(tokens: &[TokenTree], found: &mut Option<syn::Error>) {
-    let [_, TokenTree::Ident(underscore), TokenTree::Punct(equals), TokenTree::Ident(cx), rest @ ..] = tokens else {
-        return;
-    };
-    if underscore != "_" || equals.as_char() != '=' || cx != "cx" {
+    let [_, TokenTree::Ident(underscore), TokenTree::Punct(equals), value @ ..] = tokens else { return };
+    let is_cx = matches!(value.first(), Some(TokenTree::Ident(cx)) if cx == "cx");
+    if underscore != "_" || equals.as_char() != '=' || !is_cx {
         return;
     }
-    let statement = rest.iter().take_while(|token| !matches!(token, TokenTree::Punct(punct) if punct.as_char() == ';'));
+    let ends = |token: &TokenTree| matches!(token, TokenTree::Punct(punct) if punct.as_char() == ';');
+    let value = &value[..value.iter().position(ends).unwrap_or(value.len())];
     let goes_on = |token: &TokenTree| matches!(token, TokenTree::Ident(ident) if ident == "await" || ident == "detach");
-    let awaited = statement.clone().any(goes_on);
-    let begins = statement.take(2).any(|token| {
+    let awaited = value.iter().any(goes_on);
+    let begins = value.iter().skip(1).take(2).any(|token| {
         matches!(token, TokenTree::Ident(ident) if matches!(ident.to_string().as_str(), "run" | "run_local" | "sleep"))
     });
     if begins && !awaited {
         let message = "this begins the operation and drops it at once, which cancels it: await it, or call `.detach()`";
-        add(found, syn::Error::new(underscore.span(), message));
+        add(found, syn::Error::new_spanned(stream(value), message));
     }
 }
 
-fn add(found: &mut Option<syn::Error>, error: syn::Error) {
+/// Keeps one more error beside those found before.
+pub(crate) fn add(found: &mut Option<syn::Error>, error: syn::Error) {
     match found {
         Some(before) => before.combine(error),
         None => *found = Some(error),

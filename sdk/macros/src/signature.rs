@@ -1,7 +1,7 @@
 //! The signature of an activity: the context if there is one, the arguments, the result.
 
 use proc_macro2::{Ident, TokenStream};
-use quote::{format_ident, quote};
+use quote::{format_ident, quote, quote_spanned};
 use syn::{FnArg, GenericArgument, Pat, PathArguments, ReturnType, Signature, Type, spanned::Spanned};
 
 /// What a call takes and gives.
@@ -60,7 +60,7 @@ impl Parameters {
     pub(crate) fn of(signature: &Signature, context: &str, what: &str) -> syn::Result<Parameters> {
         if let Some(parameter) = signature.generics.params.first() {
             let message = format!("{what} has no type parameters of its own: others find it by its name alone");
-            return Err(syn::Error::new(parameter.span(), message));
+            return Err(syn::Error::new_spanned(parameter, message));
         }
         let mut arguments = signature.inputs.iter().filter_map(|input| match input {
             FnArg::Receiver(_) => None,
@@ -76,7 +76,7 @@ impl Parameters {
         for (position, argument) in arguments.enumerate() {
             owned(&argument.ty)?;
             if is_named(&argument.ty, context) {
-                return Err(syn::Error::new(argument.ty.span(), "the context comes first"));
+                return Err(syn::Error::new_spanned(&argument.ty, "the context comes first"));
             }
             names.push(match argument.pat.as_ref() {
                 Pat::Ident(pattern) => pattern.ident.clone(),
@@ -98,7 +98,7 @@ fn output(returns: &Type) -> TokenStream {
     {
         return quote!(#output);
     }
-    quote!(<#returns as ::mainspring::__rt::Outcome>::Output)
+    quote_spanned!(returns.span()=> <#returns as ::mainspring::__rt::Outcome>::Output)
 }
 
 pub(crate) fn is_named(ty: &Type, name: &str) -> bool {
@@ -114,9 +114,9 @@ fn owned(ty: &Type) -> syn::Result<()> {
                 Type::Slice(_) => "a `Vec`".to_owned(),
                 inner => format!("`{}`", quote!(#inner)),
             };
-            Err(syn::Error::new(ty.span(), format!("arguments are owned: take {hint} here")))
+            Err(syn::Error::new_spanned(ty, format!("arguments are owned: take {hint} here")))
         }
-        Type::ImplTrait(_) => Err(syn::Error::new(ty.span(), "arguments have exact types: others have to write them")),
+        Type::ImplTrait(_) => Err(syn::Error::new_spanned(ty, "arguments have exact types: others have to write them")),
         _ => Ok(()),
     }
 }

@@ -81,7 +81,10 @@ fn of_function(options: &Options, function: Function) -> syn::Result<TokenStream
             let plain = Signature { ident: format_ident!("body", span = name.span()), ..signature.clone() };
             let (types, setters) = (&contract.types, &options.setters);
             let positions = 0..types.len();
-            let finish = quote_spanned!(contract.returns.span()=> ::mainspring::__rt::finish);
+            // Where the type of the result is at fault, the error is to point at it.
+            let finish = quote_spanned! {contract.returns.span()=>
+                ::mainspring::__rt::finish(Self::body(cx, #(#names),*).await)
+            };
             let others = attributes.iter().filter(|attribute| !is_doc(attribute));
             quote! {
                 #(#others)*
@@ -92,7 +95,7 @@ fn of_function(options: &Options, function: Function) -> syn::Result<TokenStream
                     ::mainspring::__rt::WorkflowDef::new(Self::NAME, |cx, args| {
                         #(let #names = args.get::<#types>(#positions)?;)*
                         let _ = &args;
-                        ::core::result::Result::Ok(async move { #finish(Self::body(cx, #(#names),*).await) })
+                        ::core::result::Result::Ok(async move { #finish })
                     })#(#setters)*
                 }
             }
@@ -103,7 +106,7 @@ fn of_function(options: &Options, function: Function) -> syn::Result<TokenStream
     Ok(quote! {
         #(#docs)*
         #visibility fn #name(#parameters) -> ::mainspring::__rt::WorkflowCall<#output> {
-            ::mainspring::__rt::WorkflowCall::<#output>::new(#name::NAME)#(.arg(#names))*
+            ::mainspring::__rt::WorkflowCall::new(#name::NAME)#(.arg(#names))*
         }
 
         #[doc = #about]
@@ -143,20 +146,23 @@ fn of_struct(options: &Options, item: &ItemStruct) -> TokenStream {
 
 fn of_impl(options: &Options, mut block: ItemImpl) -> syn::Result<TokenStream> {
     if options.name.is_some() || !options.setters.is_empty() {
-        return Err(syn::Error::new(block.span(), "options go to the struct: `#[workflow(..)] struct ..`"));
+        return Err(syn::Error::new_spanned(&block.self_ty, "options go to the struct: `#[workflow(..)] struct ..`"));
     }
     if let Some((_, path, _)) = &block.trait_ {
         return Err(syn::Error::new_spanned(path, "a workflow's methods are its type's own, not those of a trait"));
     }
     let owner = block.self_ty.clone();
     let (mut init, mut run, mut handlers, mut rest) = (None, None, Vec::new(), Vec::new());
+    let mut found = None;
     for item in std::mem::take(&mut block.items) {
         let ImplItem::Fn(mut method) = item else {
             rest.push(item);
             continue;
         };
-        if !scan::allowed(&mut method.attrs) {
-            scan::check(&method.block)?;
+        if !scan::allowed(&mut method.attrs)
+            && let Err(error) = scan::check(&method.block)
+        {
+            scan::add(&mut found, error);
         }
         if let Some(handler) = Handler::take(&mut method)? {
             handlers.push(handler);
@@ -168,6 +174,10 @@ fn of_impl(options: &Options, mut block: ItemImpl) -> syn::Result<TokenStream> {
             _ => {}
         }
         rest.push(ImplItem::Fn(method));
+    }
+    // All methods at once: whoever wrote one of them wrote the others.
+    if let Some(error) = found {
+        return Err(error);
     }
     let Some(run) = run else {
         return Err(syn::Error::new_spanned(
@@ -183,7 +193,9 @@ fn of_impl(options: &Options, mut block: ItemImpl) -> syn::Result<TokenStream> {
     let positions = 0..types.len();
     let run_context = contract.takes_context.then(|| quote!(cx,));
     let run_arguments = if init.is_some() { &[][..] } else { &names[..] };
-    let finish = quote_spanned!(contract.returns.span()=> ::mainspring::__rt::finish);
+    let finish = quote_spanned! {contract.returns.span()=>
+        ::mainspring::__rt::finish(Self::run(&this, #run_context #(#run_arguments),*).await)
+    };
     let calls = handlers.iter().map(Handler::call);
     let bodies = handlers.iter().map(Handler::body);
     let sets = handlers.iter().map(Handler::set);
@@ -202,7 +214,7 @@ fn of_impl(options: &Options, mut block: ItemImpl) -> syn::Result<TokenStream> {
         impl #impl_generics #owner #where_clause {
             /// Describes a call of the workflow.
             pub fn start(#(#names: #types),*) -> ::mainspring::__rt::WorkflowCall<#output> {
-                ::mainspring::__rt::WorkflowCall::<#output>::new(Self::NAME)#(.arg(#names))*
+                ::mainspring::__rt::WorkflowCall::new(Self::NAME)#(.arg(#names))*
             }
 
             #(#calls)*
@@ -219,9 +231,7 @@ fn of_impl(options: &Options, mut block: ItemImpl) -> syn::Result<TokenStream> {
                     let _ = &args;
                     let this = ::std::rc::Rc::new(#make);
                     #(#sets)*
-                    ::core::result::Result::Ok(async move {
-                        #finish(Self::run(&this, #run_context #(#run_arguments),*).await)
-                    })
+                    ::core::result::Result::Ok(async move { #finish })
                 }))
             }
         }
@@ -251,7 +261,7 @@ fn making(init: Option<&Signature>, run: &Contract) -> syn::Result<(TokenStream,
         ));
     }
     if let Some(receiver) = init.receiver() {
-        return Err(syn::Error::new(receiver.span(), "`init` makes the state: it takes arguments and gives `Self`"));
+        return Err(syn::Error::new_spanned(receiver, "`init` makes the state: it takes arguments and gives `Self`"));
     }
     let parameters = Parameters::of(init, "Ctx", "`init`")?;
     let context = parameters.takes_context.then(|| quote!(cx.clone(),));
@@ -272,7 +282,7 @@ pub(crate) fn shared_self(signature: &Signature) -> syn::Result<()> {
         Some(receiver) if receiver.reference.is_some() && receiver.mutability.is_none() => Ok(()),
         Some(receiver) => {
             let message = "take `&self`: the workflow and its handlers share the state; what changes goes into a `Var`";
-            Err(syn::Error::new(receiver.span(), message))
+            Err(syn::Error::new_spanned(receiver, message))
         }
         None => Err(syn::Error::new(signature.ident.span(), "take `&self` first")),
     }
