@@ -1,7 +1,8 @@
 //! Codecs: payloads to other payloads before they leave and back when they arrive; encryption and compression.
 //!
 //! They are asynchronous, so that keys may come from somewhere else, and run outside of workflow threads. Search
-//! attributes are never encoded: the server has to read them.
+//! attributes are never encoded: the server has to read them. Texts of failures and headers are when that is asked for: see
+//! [`DataConverter`](crate::DataConverter).
 //!
 //! - [`Aes256Gcm`]: encryption with a ring of keys, as in Temporal's samples. `Zstd` and `Zlib`: compression, features
 //!   of the same names.

@@ -1,4 +1,4 @@
-//! [`DataConverter`]: the chain of codecs, and whether it covers the texts of failures too.
+//! [`DataConverter`]: the chain of codecs, and whether it covers the texts of failures and headers too.
 
 use std::{fmt, sync::Arc};
 
@@ -6,6 +6,7 @@ use mainspring_api::v1::failure::Failure;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    call::Headers,
     codec::{
         AnyCodec, Codec, CodecCx,
         visit::{Place, failure_places},
@@ -33,6 +34,7 @@ const ENCODED: &str = "Encoded failure";
 pub struct DataConverter {
     codecs: Arc<Vec<Arc<dyn AnyCodec>>>,
     encrypt_failures: bool,
+    encrypt_headers: bool,
 }
 
 impl DataConverter {
@@ -54,6 +56,14 @@ impl DataConverter {
     #[must_use]
     pub fn encrypt_failures(mut self) -> DataConverter {
         self.encrypt_failures = true;
+        self
+    }
+
+    /// Lets the codecs cover headers too, which are in clear otherwise: what carries traces from one SDK to another reads
+    /// them without any codec. Headers that arrive encoded are always decoded.
+    #[must_use]
+    pub fn encrypt_headers(mut self) -> DataConverter {
+        self.encrypt_headers = true;
         self
     }
 
@@ -116,6 +126,25 @@ impl DataConverter {
         Ok(())
     }
 
+    /// Applies the codecs on the way out to headers, if that is wanted.
+    ///
+    /// # Errors
+    /// When a codec fails.
+    pub(crate) async fn encode_headers(&self, cx: &CodecCx<'_>, headers: &mut Headers) -> Result<(), PayloadError> {
+        if !self.encrypt_headers {
+            return Ok(());
+        }
+        self.encode_places(cx, headers.values_mut().map(Place::One).collect()).await
+    }
+
+    /// Applies the codecs on the way in to headers.
+    ///
+    /// # Errors
+    /// When a codec fails.
+    pub(crate) async fn decode_headers(&self, cx: &CodecCx<'_>, headers: &mut Headers) -> Result<(), PayloadError> {
+        self.decode_places(cx, headers.values_mut().map(Place::One).collect()).await
+    }
+
     /// Applies the codecs on the way out to all of these.
     pub(crate) async fn encode_places(&self, cx: &CodecCx<'_>, places: Vec<Place<'_>>) -> Result<(), PayloadError> {
         if self.is_plain() {
@@ -144,6 +173,7 @@ impl fmt::Debug for DataConverter {
         f.debug_struct("DataConverter")
             .field("codecs", &self.codecs.len())
             .field("encrypt_failures", &self.encrypt_failures)
+            .field("encrypt_headers", &self.encrypt_headers)
             .finish()
     }
 }

@@ -12,7 +12,7 @@ use mainspring_api::v1::{
 use tonic::Code;
 
 use crate::{
-    call::{SignalCall, header_to_wire},
+    call::SignalCall,
     client::{Client, ClientError, Execution, History, RpcError},
     payload::Args,
 };
@@ -111,7 +111,7 @@ impl<O> WorkflowHandle<O> {
             input: self.client.encoded(&self.workflow_id, args).await?,
             identity: self.client.identity().to_owned(),
             request_id: uuid::Uuid::new_v4().to_string(),
-            header: header_to_wire(header),
+            header: self.client.encoded_header(&self.workflow_id, header).await?,
             ..SignalWorkflowExecutionRequest::default()
         };
         self.client.rpc().call(&request).await.map_err(not_found)?;

@@ -1,12 +1,12 @@
 //! Queries: a question to a workflow's code, answered by a worker, written nowhere.
 
 use mainspring_api::v1::{
-    enums::QueryRejectCondition, errordetails::QueryFailedFailure, query::WorkflowQuery,
+    enums::QueryRejectCondition, errordetails::QueryFailedFailure, failure::Failure, query::WorkflowQuery,
     workflowservice::QueryWorkflowRequest,
 };
 
 use crate::{
-    call::{QueryCall, header_to_wire},
+    call::QueryCall,
     client::{ClientError, WorkflowHandle, handle::not_found},
     codec::CodecCx,
     payload::{FromPayload, from_wire, result_from},
@@ -54,7 +54,7 @@ impl<O> WorkflowHandle<O> {
             query: Some(WorkflowQuery {
                 query_type: name.clone(),
                 query_args: self.client.encoded(&self.workflow_id, args).await?,
-                header: header_to_wire(header),
+                header: self.client.encoded_header(&self.workflow_id, header).await?,
             }),
             query_reject_condition: condition as i32,
         };
@@ -62,11 +62,7 @@ impl<O> WorkflowHandle<O> {
             Ok(answer) => answer,
             Err(error) => {
                 let Some(detail) = error.detail::<QueryFailedFailure>() else { return Err(not_found(error)) };
-                let cause = match detail.failure {
-                    Some(failure) => Some(Box::new(self.decoded(failure).await?)),
-                    None => None,
-                };
-                return Err(ClientError::QueryFailed { name, message: error.message().to_owned(), cause });
+                return Err(self.query_failed(name, error.message(), detail.failure).await?);
             }
         };
         if let Some(rejected) = answer.query_rejected {
@@ -76,5 +72,20 @@ impl<O> WorkflowHandle<O> {
         let cx = CodecCx::new(self.client.namespace(), &self.workflow_id);
         self.client.converter().decode(&cx, &mut payloads).await?;
         Ok(result_from(&payloads)?)
+    }
+
+    /// The server's message is in clear, so the failure's own stands for it when there is one.
+    async fn query_failed(
+        &self,
+        name: String,
+        message: &str,
+        failure: Option<Failure>,
+    ) -> Result<ClientError, ClientError> {
+        let Some(failure) = failure else {
+            return Ok(ClientError::QueryFailed { name, message: message.to_owned(), cause: None });
+        };
+        let cause = self.decoded(failure).await?;
+        let message = cause.as_application().map_or_else(|| message.to_owned(), |cause| cause.message.clone());
+        Ok(ClientError::QueryFailed { name, message, cause: Some(Box::new(cause)) })
     }
 }

@@ -3,7 +3,7 @@
 use mainspring_api::{
     time,
     v1::{
-        common::{Payloads, WorkflowType},
+        common::{Header, Payloads, WorkflowType},
         enums::UpdateWorkflowExecutionLifecycleStage,
         errordetails::{MultiOperationExecutionFailure, WorkflowExecutionAlreadyStartedFailure},
         sdk::UserMetadata,
@@ -19,7 +19,7 @@ use prost::{Message, Name};
 use tonic::Code;
 
 use crate::{
-    call::{IntoWorkflowCall, SignalCall, UpdateCall, WorkflowCall, WorkflowOptions, header_to_wire},
+    call::{Headers, IntoWorkflowCall, SignalCall, UpdateCall, WorkflowCall, WorkflowOptions, header_to_wire},
     client::{Class, Client, ClientError, RpcError, UpdateHandle, WorkflowHandle, update},
     codec::CodecCx,
     payload::{Args, FromPayload, Payload, ToPayload, to_wire},
@@ -70,8 +70,8 @@ impl Client {
         let start = self.start_request(call.into_workflow_call()).await?;
         let (signal_name, args, header) = signal.into_parts();
         // The two share one header; the start's own values win.
-        let mut fields = header;
-        fields.extend(start.header.map(|header| header.fields).unwrap_or_default());
+        let mut header = self.encoded_header(&start.workflow_id, header).await?.unwrap_or_default();
+        header.fields.extend(start.header.map(|header| header.fields).unwrap_or_default());
         let request = SignalWithStartWorkflowExecutionRequest {
             namespace: start.namespace,
             workflow_type: start.workflow_type,
@@ -90,7 +90,7 @@ impl Client {
             cron_schedule: start.cron_schedule,
             memo: start.memo,
             search_attributes: start.search_attributes,
-            header: header_to_wire(fields),
+            header: header_to_wire(header.fields),
             workflow_start_delay: start.workflow_start_delay,
             user_metadata: start.user_metadata,
             priority: start.priority,
@@ -173,6 +173,7 @@ impl Client {
             namespace: self.namespace().to_owned(),
             input: self.encoded(&workflow_id, args).await?,
             user_metadata: self.metadata(&cx, &options).await?,
+            header: self.encoded_header(&workflow_id, options.header).await?,
             workflow_id,
             workflow_type: Some(WorkflowType { name }),
             task_queue: Some(TaskQueue { name: queue, ..TaskQueue::default() }),
@@ -187,7 +188,6 @@ impl Client {
             cron_schedule: options.cron.unwrap_or_default(),
             memo,
             search_attributes: options.search_attributes.to_proto(),
-            header: header_to_wire(options.header),
             workflow_start_delay: options.start_delay.map(time::duration),
             priority: options.priority.as_ref().map(|priority| priority.to_proto()),
             ..StartWorkflowExecutionRequest::default()
@@ -199,6 +199,16 @@ impl Client {
         let mut payloads = args.into_payloads()?;
         self.converter().encode(&CodecCx::new(self.namespace(), workflow_id), &mut payloads).await?;
         Ok(to_wire(payloads))
+    }
+
+    /// Headers, encoded for a workflow if that is wanted.
+    pub(crate) async fn encoded_header(
+        &self,
+        workflow_id: &str,
+        mut header: Headers,
+    ) -> Result<Option<Header>, ClientError> {
+        self.converter().encode_headers(&CodecCx::new(self.namespace(), workflow_id), &mut header).await?;
+        Ok(header_to_wire(header))
     }
 
     async fn metadata(&self, cx: &CodecCx<'_>, options: &WorkflowOptions) -> Result<Option<UserMetadata>, ClientError> {

@@ -13,7 +13,7 @@ use mainspring_api::{
 };
 
 use crate::{
-    call::{UpdateCall, header_to_wire},
+    call::UpdateCall,
     client::{Class, Client, ClientError, WorkflowHandle, handle::not_found},
     codec::CodecCx,
     payload::{FromPayload, from_wire, result_from},
@@ -164,7 +164,8 @@ impl Client {
         let (name, args, header) = update.into_parts();
         let meta = Meta { update_id, identity: self.identity().to_owned() };
         let args = self.encoded(workflow_id, args).await?;
-        let input = Input { header: header_to_wire(header), name, args };
+        let header = self.encoded_header(workflow_id, header).await?;
+        let input = Input { header, name, args };
         let run = WorkflowExecution { workflow_id: workflow_id.to_owned(), run_id: run_id.to_owned() };
         Ok(UpdateWorkflowExecutionRequest {
             namespace: self.namespace().to_owned(),

@@ -64,7 +64,7 @@ impl DataConverter {
 
     async fn decode_event(&self, cx: &CodecCx<'_>, event: &mut HistoryEvent) -> Result<(), PayloadError> {
         let owner = if self.is_plain() { None } else { visit::owner_of_event(event) };
-        let cx = CodecCx { workflow_id: owner.as_deref().unwrap_or(cx.workflow_id), ..*cx };
+        let cx = owner.as_ref().map_or(*cx, |owner| owner.cx(cx));
         if !self.is_plain() {
             self.decode_places(&cx, visit::event_places(event)).await?;
         }
@@ -76,9 +76,12 @@ impl DataConverter {
 
     async fn encode_command(&self, cx: &CodecCx<'_>, command: &mut Command) -> Result<(), PayloadError> {
         let owner = if self.is_plain() { None } else { visit::owner_of_command(command) };
-        let cx = CodecCx { workflow_id: owner.as_deref().unwrap_or(cx.workflow_id), ..*cx };
+        let cx = owner.as_ref().map_or(*cx, |owner| owner.cx(cx));
         if !self.is_plain() {
             self.encode_places(&cx, visit::command_places(command)).await?;
+            if let Some(header) = visit::command_header(command) {
+                self.encode_headers(&cx, &mut header.fields).await?;
+            }
         }
         match visit::command_failure(command) {
             Some(failure) => self.encode_failure(&cx, failure).await,
@@ -185,6 +188,7 @@ mod tests {
     #[tokio::test]
     async fn what_goes_to_a_child_is_bound_to_the_child_and_its_result_too() {
         let command = StartChildWorkflowExecutionCommandAttributes {
+            namespace: "other".to_owned(),
             workflow_id: "child".to_owned(),
             input: payloads(),
             ..Default::default()
@@ -193,9 +197,11 @@ mod tests {
         let command::Attributes::StartChildWorkflowExecutionCommandAttributes(command) = command else { panic!() };
         let mut input = command.input.clone().unwrap().payloads;
         assert!(converter().decode(&OWN, &mut input).await.is_err());
-        converter().decode(&CodecCx::new("default", "child"), &mut input).await.unwrap();
+        assert!(converter().decode(&CodecCx::new("default", "child"), &mut input).await.is_err());
+        converter().decode(&CodecCx::new("other", "child"), &mut input).await.unwrap();
 
         let event = ChildWorkflowExecutionCompletedEventAttributes {
+            namespace: "other".to_owned(),
             workflow_execution: Some(WorkflowExecution { workflow_id: "child".to_owned(), run_id: String::new() }),
             result: command.input,
             ..Default::default()

@@ -1,20 +1,20 @@
 //! Where in a message payloads are that codecs apply to, and whose they are.
 //!
-//! Search attributes and headers are left out. So are, on the way in, the inputs of what the workflow itself asked for:
-//! replay matches them by type and id.
+//! Search attributes are left out, and headers have a place of their own. Left out on the way in are the inputs of what the
+//! workflow itself asked for: replay matches them by type and id.
 
 use mainspring_api::{
     temporal::api::update::v1 as update,
     v1::{
         command::{Command, command::Attributes as Asked},
-        common::{Memo, Payloads},
+        common::{Header, Memo, Payloads, WorkflowExecution},
         failure::{Failure, failure::FailureInfo},
         history::{HistoryEvent, history_event::Attributes as Happened},
         sdk::UserMetadata,
     },
 };
 
-use crate::payload::Payload;
+use crate::{codec::CodecCx, payload::Payload};
 
 /// A place in a message: a list, or one by itself.
 pub(crate) enum Place<'a> {
@@ -74,15 +74,36 @@ pub(crate) fn failure_places(failure: &mut Failure) -> Vec<Place<'_>> {
     places
 }
 
+/// A workflow that payloads are encoded for.
+pub(crate) struct Owner {
+    namespace: String,
+    workflow_id: String,
+}
+
+impl Owner {
+    fn new(namespace: &str, execution: Option<&WorkflowExecution>) -> Option<Owner> {
+        let workflow_id = execution?.workflow_id.clone();
+        Some(Owner { namespace: namespace.to_owned(), workflow_id })
+    }
+
+    /// Whose payloads they are, when the message belongs to `cx`.
+    pub(crate) fn cx<'a>(&'a self, cx: &CodecCx<'a>) -> CodecCx<'a> {
+        let namespace = if self.namespace.is_empty() { cx.namespace } else { &self.namespace };
+        CodecCx::new(namespace, &self.workflow_id)
+    }
+}
+
 /// The workflow that an event's payloads were encoded for, if it is not the one whose history this is.
-pub(crate) fn owner_of_event(event: &HistoryEvent) -> Option<String> {
-    let execution = match event.attributes.as_ref()? {
-        Happened::ChildWorkflowExecutionCompletedEventAttributes(child) => &child.workflow_execution,
-        Happened::ChildWorkflowExecutionFailedEventAttributes(child) => &child.workflow_execution,
-        Happened::ChildWorkflowExecutionCanceledEventAttributes(child) => &child.workflow_execution,
+pub(crate) fn owner_of_event(event: &HistoryEvent) -> Option<Owner> {
+    let (namespace, execution) = match event.attributes.as_ref()? {
+        Happened::ChildWorkflowExecutionCompletedEventAttributes(child) => {
+            (&child.namespace, &child.workflow_execution)
+        }
+        Happened::ChildWorkflowExecutionFailedEventAttributes(child) => (&child.namespace, &child.workflow_execution),
+        Happened::ChildWorkflowExecutionCanceledEventAttributes(child) => (&child.namespace, &child.workflow_execution),
         _ => return None,
     };
-    execution.as_ref().map(|execution| execution.workflow_id.clone())
+    Owner::new(namespace, execution.as_ref())
 }
 
 /// The places of an event that a workflow's code is to see, but those of its failure.
@@ -94,6 +115,7 @@ pub(crate) fn event_places(event: &mut HistoryEvent) -> Places<'_> {
             list(&mut places, &mut at.input);
             list(&mut places, &mut at.last_completion_result);
             memo(&mut places, &mut at.memo);
+            places.extend(at.header.iter_mut().flat_map(|header| header.fields.values_mut()).map(Place::One));
         }
         Happened::WorkflowExecutionSignaledEventAttributes(at) => list(&mut places, &mut at.input),
         Happened::ActivityTaskCompletedEventAttributes(at) => list(&mut places, &mut at.result),
@@ -127,11 +149,14 @@ pub(crate) fn event_failure(event: &mut HistoryEvent) -> Option<&mut Failure> {
 }
 
 /// The workflow that a command's payloads go to, if it is not the one that gives it.
-pub(crate) fn owner_of_command(command: &Command) -> Option<String> {
+#[expect(deprecated, reason = "other namespaces, which our server has")]
+pub(crate) fn owner_of_command(command: &Command) -> Option<Owner> {
     match command.attributes.as_ref()? {
-        Asked::StartChildWorkflowExecutionCommandAttributes(child) => Some(child.workflow_id.clone()),
+        Asked::StartChildWorkflowExecutionCommandAttributes(child) => {
+            Some(Owner { namespace: child.namespace.clone(), workflow_id: child.workflow_id.clone() })
+        }
         Asked::SignalExternalWorkflowExecutionCommandAttributes(signal) => {
-            signal.execution.as_ref().map(|execution| execution.workflow_id.clone())
+            Owner::new(&signal.namespace, signal.execution.as_ref())
         }
         _ => None,
     }
@@ -169,6 +194,17 @@ pub(crate) fn command_places(command: &mut Command) -> Places<'_> {
         _ => {}
     }
     places
+}
+
+/// The headers of a command.
+pub(crate) fn command_header(command: &mut Command) -> Option<&mut Header> {
+    match command.attributes.as_mut()? {
+        Asked::ScheduleActivityTaskCommandAttributes(at) => at.header.as_mut(),
+        Asked::SignalExternalWorkflowExecutionCommandAttributes(at) => at.header.as_mut(),
+        Asked::StartChildWorkflowExecutionCommandAttributes(at) => at.header.as_mut(),
+        Asked::ContinueAsNewWorkflowExecutionCommandAttributes(at) => at.header.as_mut(),
+        _ => None,
+    }
 }
 
 /// The failure of a command.

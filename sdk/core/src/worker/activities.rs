@@ -242,11 +242,12 @@ impl Inner {
             let message = format!("activity {name:?} is not registered on this worker, which has: {known}");
             return Err(Error::application("NotFoundError", message));
         };
-        let (info, mut args, mut last_heartbeat, headers) = self.unpack(task);
+        let (info, mut args, mut last_heartbeat, mut headers) = self.unpack(task);
         let codec_cx = CodecCx::new(&info.namespace, &info.workflow_id);
         let converter = self.shared.client.converter();
         converter.decode(&codec_cx, &mut args).await?;
         converter.decode(&codec_cx, &mut last_heartbeat).await?;
+        converter.decode_headers(&codec_cx, &mut headers).await?;
 
         let origins = Origins {
             info: info.clone(),

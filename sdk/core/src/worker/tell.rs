@@ -8,6 +8,7 @@ use mainspring_api::{
         command::{Command, command::Attributes},
         common::{Payloads, WorkflowExecution},
         enums::{QueryResultType, TaskQueueKind, VersioningBehavior, WorkflowTaskFailedCause},
+        errordetails::NamespaceNotFoundFailure,
         failure::Failure,
         protocol::Message,
         query::WorkflowQueryResult,
@@ -136,6 +137,11 @@ impl Inner {
     async fn refused(&self, in_hand: &InHand, error: &RpcError) -> Failed {
         let workflow_id = &in_hand.execution.workflow_id;
         match error.code() {
+            // Of a namespace that a command names: the original says so in place of answering the command.
+            Code::NotFound if error.detail::<NamespaceNotFoundFailure>().is_some() => {
+                tracing::warn!(%workflow_id, %error, "the server refuses what the workflow asked for");
+                Failed::Fault(Fault::Unusable(format!("the server refuses what the workflow asked for: {error}")))
+            }
             Code::NotFound => {
                 tracing::debug!(%workflow_id, %error, "the workflow task was lost");
                 Failed::Lost
@@ -190,18 +196,17 @@ impl Inner {
                 answer: Some(Payloads { payloads }),
                 ..WorkflowQueryResult::default()
             },
+            Err(error) => query_failed(self.encoded_failure(cx, error.into_failure()).await),
+        }
+    }
+
+    /// A failure that does not encode says so instead of leaving in clear.
+    async fn encoded_failure(&self, cx: &CodecCx<'_>, mut failure: Failure) -> Failure {
+        match self.parts.shared.client.converter().encode_failure(cx, &mut failure).await {
+            Ok(()) => failure,
             Err(error) => {
-                let error_message = error.to_string();
-                let mut failure = error.into_failure();
-                if let Err(error) = converter.encode_failure(cx, &mut failure).await {
-                    failure = Failure { message: error.to_string(), ..Failure::default() };
-                }
-                WorkflowQueryResult {
-                    result_type: QueryResultType::Failed as i32,
-                    error_message,
-                    failure: Some(failure),
-                    ..WorkflowQueryResult::default()
-                }
+                tracing::warn!(workflow_id = cx.workflow_id, %error, "a failure cannot be encoded");
+                Failure { message: error.to_string(), ..Failure::default() }
             }
         }
     }
@@ -227,25 +232,15 @@ impl Inner {
     pub(super) async fn fail(&self, in_hand: &InHand, fault: &Fault) {
         let WorkflowExecution { workflow_id, run_id } = &in_hand.execution;
         tracing::warn!(%workflow_id, %run_id, workflow_type = in_hand.kind, attempt = in_hand.attempt, %fault, "workflow task failed");
-        let mut failure = fault.to_failure();
+        let cx = CodecCx::new(self.parts.shared.client.namespace(), workflow_id);
         if in_hand.is_query {
-            let result = WorkflowQueryResult {
-                result_type: QueryResultType::Failed as i32,
-                error_message: failure.message.clone(),
-                failure: Some(failure),
-                ..WorkflowQueryResult::default()
-            };
+            let result = query_failed(self.encoded_failure(&cx, fault.to_failure()).await);
             return self.answer_query(in_hand, result).await;
         }
         if in_hand.attempt > 1 {
             return;
         }
-        let client = &self.parts.shared.client;
-        let cx = CodecCx::new(client.namespace(), workflow_id);
-        if let Err(error) = client.converter().encode_failure(&cx, &mut failure).await {
-            tracing::warn!(%workflow_id, %error, "the failure cannot be encoded");
-            failure = Failure { message: error.to_string(), ..Failure::default() };
-        }
+        let failure = self.encoded_failure(&cx, fault.to_failure()).await;
         self.report(in_hand, fault.cause(), failure).await;
     }
 
@@ -263,6 +258,16 @@ impl Inner {
         if let Err(error) = shared.client.rpc().call_as(Class::Report, &request).await {
             tracing::debug!(workflow_id = %in_hand.execution.workflow_id, %error, "the failure of a workflow task was not taken");
         }
+    }
+}
+
+/// The server shows `error_message` to whoever asked, so it says no more than the failure does in clear.
+fn query_failed(failure: Failure) -> WorkflowQueryResult {
+    WorkflowQueryResult {
+        result_type: QueryResultType::Failed as i32,
+        error_message: failure.message.clone(),
+        failure: Some(failure),
+        ..WorkflowQueryResult::default()
     }
 }
 
