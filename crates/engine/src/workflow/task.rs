@@ -361,18 +361,16 @@ pub(crate) fn by_token(run: &Run, token: &WorkflowTaskToken) -> Result<WorkflowT
 /// The worker says that it cannot do the task.
 pub(crate) fn fail_by_worker(t: &mut Transition<'_>, input: &FailWorkflowTask) -> Result<Reply, Rejected> {
     by_token(t.run, &input.token)?;
+    if input.cause == WorkflowTaskFailedCause::GrpcMessageTooLarge {
+        terminate::by_server_now(t, "GrpcMessageTooLarge");
+        return Ok(Reply::Done);
+    }
     let failed = Failed {
         cause: input.cause,
         failure: input.failure.clone(),
         identity: input.identity.clone(),
         binary_checksum: input.binary_checksum.clone(),
     };
-    if input.cause == WorkflowTaskFailedCause::GrpcMessageTooLarge {
-        close_failed(t, &failed);
-        t.flush();
-        terminate::by_server(t, "GrpcMessageTooLarge");
-        return Ok(Reply::Done);
-    }
     t.run.execution.close_attempted = false;
     fail(t, &failed);
     Ok(Reply::Done)
