@@ -31,7 +31,7 @@ use crate::{
     call::Priority,
     codec::CodecCx,
     error::{Error, Result},
-    payload::{Payload, RawArgs, from_wire, to_wire},
+    payload::{Payload, PayloadError, RawArgs, from_wire, to_wire},
     retry::RetryPolicy,
     worker::{
         Registry, Settings, Shared,
@@ -40,6 +40,7 @@ use crate::{
         pollers::{Brought, Scaler},
         registry::ActivitySet,
         report,
+        size::PayloadsTooLarge,
     },
 };
 
@@ -266,7 +267,7 @@ impl Inner {
         let beats = self.send_heartbeats(&info, pulse, &switch);
         tokio::select! {
             ending = run => Ok(ending),
-            () = beats => Err(Error::application("WorkerError", "heartbeats ended before the activity")),
+            error = beats => Err(error.into()),
         }
     }
 
@@ -307,26 +308,41 @@ impl Inner {
         (info, from_wire(task.input), from_wire(task.heartbeat_details), headers)
     }
 
-    /// Sends what the activity tells, not too often, and hears by the replies whether it is to stop. Never ends.
-    async fn send_heartbeats(&self, info: &ActivityInfo, pulse: &heartbeat::Pulse, switch: &CancelSwitch) {
+    /// Sends what the activity tells, not too often, and hears by the replies whether it is to stop. Ends only with
+    /// details that are too large, with which the server would fail the attempt too.
+    async fn send_heartbeats(
+        &self,
+        info: &ActivityInfo,
+        pulse: &heartbeat::Pulse,
+        switch: &CancelSwitch,
+    ) -> PayloadsTooLarge {
         let interval = heartbeat::interval(info.heartbeat);
         loop {
             let details = pulse.next().await;
-            match self.heartbeat(info, details).await {
-                Ok(None) => pulse.sent(),
-                Ok(Some(reason)) => {
-                    pulse.sent();
-                    switch.cancel(reason);
+            match self.encoded_details(info, details).await {
+                Ok(details) => {
+                    if let Err(error) = self.shared.sizes().check("a heartbeat", &details) {
+                        return error;
+                    }
+                    self.beat(info, details, pulse, switch).await;
                 }
-                Err(error) => tracing::warn!(?error, "heartbeat failed"),
+                Err(error) => tracing::warn!(%error, "heartbeat failed"),
             }
             tokio::time::sleep(interval).await;
         }
     }
 
-    async fn heartbeat(&self, info: &ActivityInfo, mut details: Vec<Payload>) -> Result<Option<CancelReason>> {
+    async fn encoded_details(
+        &self,
+        info: &ActivityInfo,
+        mut details: Vec<Payload>,
+    ) -> Result<Vec<Payload>, PayloadError> {
         let codec_cx = CodecCx::new(&info.namespace, &info.workflow_id);
         self.shared.client.converter().encode(&codec_cx, &mut details).await?;
+        Ok(details)
+    }
+
+    async fn beat(&self, info: &ActivityInfo, details: Vec<Payload>, pulse: &heartbeat::Pulse, switch: &CancelSwitch) {
         let request = RecordActivityTaskHeartbeatRequest {
             task_token: info.token.0.clone(),
             details: to_wire(details),
@@ -334,12 +350,17 @@ impl Inner {
             namespace: self.shared.client.namespace().to_owned(),
             ..RecordActivityTaskHeartbeatRequest::default()
         };
-        match self.shared.client.rpc().call(&request).await {
-            Ok(reply) => {
-                Ok(CancelReason::of_reply(reply.cancel_requested, reply.activity_reset, reply.activity_paused))
+        let reason = match self.shared.client.rpc().call(&request).await {
+            Ok(reply) => CancelReason::of_reply(reply.cancel_requested, reply.activity_reset, reply.activity_paused),
+            Err(error) if error.code() == Code::NotFound => Some(CancelReason::Gone),
+            Err(error) => {
+                tracing::warn!(%error, "heartbeat failed");
+                return;
             }
-            Err(error) if error.code() == Code::NotFound => Ok(Some(CancelReason::Gone)),
-            Err(error) => Err(error.into()),
+        };
+        pulse.sent();
+        if let Some(reason) = reason {
+            switch.cancel(reason);
         }
     }
 }

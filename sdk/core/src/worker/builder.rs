@@ -98,6 +98,7 @@ impl WorkerBuilder {
             cached_bytes: 512 << 20,
             lanes: None,
             verify_replay: VerifyReplay::default(),
+            checks_sizes: true,
         };
         WorkerBuilder {
             client: client.clone(),
@@ -178,6 +179,14 @@ impl WorkerBuilder {
         self
     }
 
+    /// Sends values of any size. Otherwise a task fails, and is done again, when it would send more than the namespace
+    /// allows: the server would end the workflow, or fail the activity for good. For workers behind a proxy that makes
+    /// payloads smaller.
+    pub fn without_size_checks(mut self) -> Self {
+        self.settings.checks_sizes = false;
+        self
+    }
+
     /// Makes the worker one version of a deployment: the server then gives each workflow to the version it belongs to.
     /// `versioning` is for workflows whose type says nothing itself.
     pub fn deployment(mut self, name: impl Into<String>, build_id: impl Into<String>, versioning: Versioning) -> Self {
@@ -244,7 +253,7 @@ impl WorkerBuilder {
             client,
             queue,
             deployment,
-            capabilities: OnceLock::new(),
+            namespace: OnceLock::new(),
             instance_key: uuid::Uuid::new_v4().to_string(),
             stopping,
         };

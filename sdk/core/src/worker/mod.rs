@@ -4,6 +4,7 @@
 //! - `activities`: polls, slots, eager tasks; `attempt`: one attempt of an activity, whatever its code does;
 //!   `report`: how it went, told to the server; `local`: local activities.
 //! - `poll`: long polls and what is done when they fail; `pollers`: how many of them.
+//! - `size`: values that the server would not take.
 
 pub(crate) mod activities;
 pub(crate) mod attempt;
@@ -14,6 +15,7 @@ pub(crate) mod poll;
 pub(crate) mod pollers;
 mod registry;
 mod report;
+pub(crate) mod size;
 mod tell;
 mod verify;
 mod workflows;
@@ -36,6 +38,7 @@ use self::{
     activities::ActivityWorker,
     lane::Lanes,
     local::LocalWorker,
+    size::Sizes,
     workflows::{Parts, WorkflowWorker},
 };
 pub use self::{
@@ -128,10 +131,17 @@ pub(crate) struct Shared {
     pub(crate) instance_key: String,
     /// Which version of which deployment it is, and what its workflows do when there is a newer one.
     pub(crate) deployment: Option<(WorkerDeploymentOptions, Versioning)>,
-    /// What the server can do; set when the worker starts.
-    pub(crate) capabilities: OnceLock<Capabilities>,
+    /// What the server says of the namespace; set when the worker starts.
+    pub(crate) namespace: OnceLock<Known>,
     /// True from when the worker is to stop.
     pub(crate) stopping: watch::Receiver<bool>,
+}
+
+/// What a namespace lets a worker do.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Known {
+    capabilities: Capabilities,
+    sizes: Sizes,
 }
 
 /// How much of everything.
@@ -146,6 +156,8 @@ pub(crate) struct Settings {
     pub(crate) cached_bytes: usize,
     pub(crate) lanes: Option<usize>,
     pub(crate) verify_replay: VerifyReplay,
+    /// True when values are looked at before they are sent.
+    pub(crate) checks_sizes: bool,
 }
 
 impl Shared {
@@ -188,7 +200,12 @@ fn workflow_worker(
 impl Shared {
     /// True when the server ends the polls of a worker that says farewell, so that none need be dropped.
     pub(crate) fn polls_end_themselves(&self) -> bool {
-        self.capabilities.get().is_some_and(|capabilities| capabilities.worker_poll_complete_on_shutdown)
+        self.namespace.get().is_some_and(|known| known.capabilities.worker_poll_complete_on_shutdown)
+    }
+
+    /// How large values may be.
+    pub(crate) fn sizes(&self) -> Sizes {
+        self.namespace.get().map_or(Sizes::default(), |known| known.sizes)
     }
 
     /// What polls and answers say about the version, if the worker has one.
@@ -215,8 +232,11 @@ impl Worker {
     /// When the namespace is not there or the server refuses it.
     pub async fn run(self) -> Result<(), WorkerError> {
         let Worker { shared, registry, settings, stop: _stop } = self;
-        let capabilities = check_namespace(&shared).await?;
-        let _ = shared.capabilities.set(capabilities);
+        let mut known = check_namespace(&shared).await?;
+        if !settings.checks_sizes {
+            known.sizes = Sizes::default();
+        }
+        let _ = shared.namespace.set(known);
         let activities = ActivityWorker::new(shared.clone(), &registry, &settings);
         tracing::info!(queue = %shared.queue, identity = %shared.identity, "worker started");
         let workflows = registry.has_workflows().then(|| workflow_worker(&shared, &registry, &settings, &activities));
@@ -282,16 +302,18 @@ pub(crate) async fn stopped(stopping: &mut watch::Receiver<bool>) {
 }
 
 /// A wrong namespace is the most frequent mistake; polls would hide it behind their retries.
-async fn check_namespace(shared: &Shared) -> Result<Capabilities, WorkerError> {
+async fn check_namespace(shared: &Shared) -> Result<Known, WorkerError> {
     let namespace = shared.client.namespace().to_owned();
     let request = DescribeNamespaceRequest { namespace: namespace.clone(), ..DescribeNamespaceRequest::default() };
     match shared.client.rpc().call(&request).await {
-        Ok(answer) => Ok(answer.namespace_info.and_then(|info| info.capabilities).unwrap_or_default()),
+        Ok(answer) => {
+            let info = answer.namespace_info.unwrap_or_default();
+            let sizes = Sizes::of(&info.limits.unwrap_or_default());
+            Ok(Known { capabilities: info.capabilities.unwrap_or_default(), sizes })
+        }
         Err(error) if error.code() == Code::NotFound => Err(WorkerError::NoNamespace(namespace)),
         // Some are allowed to poll, and not to look at the namespace.
-        Err(error) if matches!(error.code(), Code::Unimplemented | Code::PermissionDenied) => {
-            Ok(Capabilities::default())
-        }
+        Err(error) if matches!(error.code(), Code::Unimplemented | Code::PermissionDenied) => Ok(Known::default()),
         Err(error) => Err(WorkerError::Start(error)),
     }
 }

@@ -75,6 +75,9 @@ impl Reporter<'_> {
         if let Err(error) = self.shared.client.converter().encode(&self.codec_cx, &mut result).await {
             return self.failed(error.into(), None).await;
         }
+        if let Err(error) = self.shared.sizes().check("the activity's result", &result) {
+            return self.failed(error.into(), None).await;
+        }
         let request = RespondActivityTaskCompletedRequest {
             task_token: self.token.0.clone(),
             result: to_wire(result.into()),

@@ -61,6 +61,9 @@ impl Inner {
         let (mut commands, mut messages): (Vec<Command>, Vec<Message>) = (turn.commands, turn.messages);
         converter.encode_commands(&cx, &mut commands).await?;
         converter.encode_messages(&cx, &mut messages).await?;
+        if let Err(error) = shared.sizes().check_task(&commands, &messages) {
+            return Err(Fault::TooLarge(error.to_string()).into());
+        }
         let mut slots = self.reserve_eager(&mut commands);
         let mut query_results = BTreeMap::new();
         for (id, answer) in answers {
@@ -182,15 +185,7 @@ impl Inner {
     }
 
     async fn query_result(&self, cx: &CodecCx<'_>, answer: Result<Payload>) -> WorkflowQueryResult {
-        let converter = self.parts.shared.client.converter();
-        let answer = match answer {
-            Ok(payload) => {
-                let mut payloads = vec![payload];
-                converter.encode(cx, &mut payloads).await.map(|()| payloads).map_err(Error::from)
-            }
-            Err(error) => Err(error),
-        };
-        match answer {
+        match self.encoded_answer(cx, answer).await {
             Ok(payloads) => WorkflowQueryResult {
                 result_type: QueryResultType::Answered as i32,
                 answer: Some(Payloads { payloads }),
@@ -198,6 +193,13 @@ impl Inner {
             },
             Err(error) => query_failed(self.encoded_failure(cx, error.into_failure()).await),
         }
+    }
+
+    async fn encoded_answer(&self, cx: &CodecCx<'_>, answer: Result<Payload>) -> Result<Vec<Payload>> {
+        let mut payloads = vec![answer?];
+        self.parts.shared.client.converter().encode(cx, &mut payloads).await?;
+        self.parts.shared.sizes().check("the answer", &payloads)?;
+        Ok(payloads)
     }
 
     /// A failure that does not encode says so instead of leaving in clear.

@@ -54,6 +54,9 @@ pub enum Fault {
     /// An argument, a start or a handler could not be used; the texts says which.
     #[error("{0}")]
     Unusable(String),
+    /// A value is larger than the server takes; the text says which.
+    #[error("{0}")]
+    TooLarge(String),
     /// The same code gave other commands when it ran again.
     #[error(
         "[TMPRL1100] nondeterminism: run a second time over the same history, the workflow asked for something else: \
@@ -112,6 +115,7 @@ impl Fault {
             Fault::Mismatch(_) | Fault::History(_) | Fault::Unstable(_) => {
                 WorkflowTaskFailedCause::NonDeterministicError
             }
+            Fault::TooLarge(_) => WorkflowTaskFailedCause::PayloadsTooLarge,
             Fault::Panicked(_)
             | Fault::Unowned(_)
             | Fault::ForeignWake(_)
@@ -146,6 +150,7 @@ impl Fault {
             Fault::Deadline { .. } => "Deadlock",
             Fault::QueryActs { .. } => "ReadOnlyViolation",
             Fault::Unusable(_) => "Unusable",
+            Fault::TooLarge(_) => "PayloadsTooLarge",
             Fault::UnknownType { .. } => "NotFoundError",
         }
     }
