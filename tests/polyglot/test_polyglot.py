@@ -1,4 +1,4 @@
-"""One server, a worker of every SDK, and a client of every SDK that starts the others' workflows by name."""
+"""One server, a worker of every SDK, and what they do together: workflows started by name, activities, signals."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from languages import ALL, Language
+from languages import ALL, PYTHON, RUST, TYPESCRIPT, Language
 
-from server import Server
+from server import OTHER_NAMESPACE, Server
 
 LISTENS_WITHIN_S = 60.0
 ANSWERS_WITHIN_S = 60.0
@@ -50,15 +50,39 @@ def test_a_client_starts_the_workflows_of_all_other_languages(
     language: Language, present: list[Language], address: str
 ) -> None:
     """A client starts each other language's workflow by its name and reads its result."""
-    if missing := language.missing_tools():
-        pytest.skip(f"no {' and no '.join(missing)} on this machine")
+    need(language)
     others = [other for other in present if other is not language]
     if not others:
         pytest.skip("there is no second language on this machine")
-    command = language.command("start", address, "Ada", *[other.name for other in others])
+    said = answers(language, "start", address, "Ada", *[other.name for other in others])
+    assert said == [f"hello Ada from {other}" for other in others]
+
+
+def test_a_workflow_in_rust_runs_activities_in_python_and_typescript(address: str) -> None:
+    """The workflow knows them by a signature without a body; each worker serves its own."""
+    need(RUST, PYTHON, TYPESCRIPT)
+    assert answers(RUST, "tour", address, "Ada") == ["Ada, stamped in Python, stamped in TypeScript"]
+
+
+def test_workflows_in_rust_and_python_signal_each_other_across_namespaces(address: str) -> None:
+    """One is in the namespace "default", the other one is not."""
+    need(RUST, PYTHON)
+    said = answers(RUST, "ping", address, OTHER_NAMESPACE)
+    assert said == [f"a pong from {OTHER_NAMESPACE} in Python", "a ping from default"]
+
+
+def need(*languages: Language) -> None:
+    """Skips the test on a machine where one of these languages cannot take part."""
+    if missing := [tool for language in languages for tool in language.missing_tools()]:
+        pytest.skip(f"no {' and no '.join(missing)} on this machine")
+
+
+def answers(language: Language, *words: str) -> list[str]:
+    """The lines that a language's program prints."""
+    command = language.command(*words)
     done = subprocess.run(command, cwd=language.folder, capture_output=True, text=True, timeout=ANSWERS_WITHIN_S)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == [f"hello Ada from {other}" for other in others]
+    return done.stdout.splitlines()
 
 
 def start_worker(language: Language, address: str, log: Path) -> subprocess.Popen[bytes]:

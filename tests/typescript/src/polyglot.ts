@@ -1,7 +1,8 @@
 /**
  * The TypeScript side of the tests in tests/polyglot.
  *
- *     polyglot.js worker ADDRESS                 serves TypeScriptGreeting on polyglot-typescript; says "listening"
+ *     polyglot.js worker ADDRESS                 serves TypeScriptGreeting and TypeScriptStamp on polyglot-typescript; says
+ *                                                "listening"
  *     polyglot.js start ADDRESS NAME LANGUAGE... runs each language's greeting by name; prints its result
  */
 
@@ -10,12 +11,17 @@ import { randomUUID } from 'node:crypto';
 import { Client, Connection } from '@temporalio/client';
 import { DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker';
 
+async function stamp(name: string): Promise<string> {
+  return `${name}, stamped in TypeScript`;
+}
+
 async function serve(address: string): Promise<void> {
   Runtime.install({ logger: new DefaultLogger('WARN') });
   const worker = await Worker.create({
     connection: await NativeConnection.connect({ address }),
     taskQueue: 'polyglot-typescript',
     workflowsPath: require.resolve('./polyglot-workflows'),
+    activities: { TypeScriptStamp: stamp },
   });
   console.log('listening');
   await worker.run();

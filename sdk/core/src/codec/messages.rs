@@ -186,6 +186,7 @@ mod tests {
     }
 
     #[tokio::test]
+    #[expect(deprecated, reason = "other namespaces, which our server has")]
     async fn what_goes_to_a_child_is_bound_to_the_child_and_its_result_too() {
         let command = StartChildWorkflowExecutionCommandAttributes {
             namespace: "other".to_owned(),
