@@ -14,6 +14,7 @@ pub mod durations;
 pub mod error;
 mod failure;
 pub mod payload;
+mod proto_json;
 pub mod replay;
 pub mod retry;
 #[doc(hidden)]

@@ -34,7 +34,7 @@ pub(crate) const JSON: &str = "json/plain";
 pub(crate) const PROTO_JSON: &str = "json/protobuf";
 pub(crate) const PROTO: &str = "binary/protobuf";
 const ENCODING: &str = "encoding";
-const MESSAGE_TYPE: &str = "messageType";
+pub(crate) const MESSAGE_TYPE: &str = "messageType";
 
 /// A value that can be sent: an argument, a result, details of a failure or a heartbeat.
 #[diagnostic::on_unimplemented(

@@ -27,7 +27,6 @@ use crate::{
     worker::{Register, Registry},
     workflow::{
         Fault,
-        def::WorkflowSet,
         instance::{Feed, Instance},
         panic,
     },
@@ -50,6 +49,7 @@ pub struct Replayer {
     registry: Registry,
     namespace: String,
     converter: DataConverter,
+    any_numbers: bool,
 }
 
 /// A history that was replayed to its end.
@@ -103,7 +103,12 @@ impl Replayer {
     /// Without code.
     pub fn new() -> Replayer {
         panic::install_hook();
-        Replayer { registry: Registry::default(), namespace: "default".to_owned(), converter: DataConverter::json() }
+        Replayer {
+            registry: Registry::default(),
+            namespace: "default".to_owned(),
+            converter: DataConverter::json(),
+            any_numbers: false,
+        }
     }
 
     /// Adds a definition.
@@ -121,6 +126,13 @@ impl Replayer {
     /// Sets the codecs that the histories' payloads went through.
     pub fn converter(mut self, converter: DataConverter) -> Replayer {
         self.converter = converter;
+        self
+    }
+
+    /// Compares activities and timers without their ids, unless the code chose them: for histories of SDKs that number
+    /// otherwise, such as those of Go and Java. Order and types are compared as ever.
+    pub fn ignore_numbers(mut self) -> Replayer {
+        self.any_numbers = true;
         self
     }
 
@@ -238,11 +250,22 @@ impl Replayer {
             .iter()
             .filter(|event| matches!(event.attributes, Some(Attributes::WorkflowTaskCompletedEventAttributes(_))));
         let tasks = tasks.count();
-        let replayed = replay(&self.namespace, execution, &self.registry.workflows(), &workflow_type, events);
-        match replayed {
+        match self.replay(execution, &workflow_type, events) {
             Ok(()) => Ok(Report { workflow_id, workflow_type, events: count, tasks, took: began.elapsed() }),
             Err(fault) => Err(ReplayError::Failed { workflow_id, workflow_type, fault }),
         }
+    }
+
+    /// Replays a history, however broken: nothing gets out but a fault.
+    fn replay(&self, execution: WorkflowExecution, kind: &str, events: Vec<HistoryEvent>) -> Result<(), Fault> {
+        let ends = events.last().is_some_and(closes);
+        let def = self.registry.workflows().find(kind)?.clone();
+        let mut instance = Instance::new(&self.namespace, execution, def);
+        if self.any_numbers {
+            instance.ignore_numbers();
+        }
+        instance.advance(Feed { events, ..Feed::default() })?;
+        if ends { instance.all_confirmed() } else { Ok(()) }
     }
 
     async fn fetch(&self, client: &Client, execution: WorkflowExecution) -> Result<Vec<HistoryEvent>, ReplayError> {
@@ -266,20 +289,6 @@ impl Replayer {
         client.converter().decode_events(&cx, &mut events).await?;
         Ok(events)
     }
-}
-
-/// Replays a history, however broken: nothing gets out but a fault.
-fn replay(
-    namespace: &str,
-    execution: WorkflowExecution,
-    set: &WorkflowSet,
-    kind: &str,
-    events: Vec<HistoryEvent>,
-) -> Result<(), Fault> {
-    let ends = events.last().is_some_and(closes);
-    let mut instance = Instance::new(namespace, execution, set.find(kind)?.clone());
-    instance.advance(Feed { events, ..Feed::default() })?;
-    if ends { instance.all_confirmed() } else { Ok(()) }
 }
 
 /// True for the closing events that come from a command.

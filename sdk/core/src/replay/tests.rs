@@ -30,7 +30,7 @@ fn long() -> WorkflowDef {
 }
 
 /// A real history with a patch, a local activity, an update, a signal and a child, and the workflow that wrote it.
-const RECORDED: &[u8] = include_bytes!("../../../mainspring/tests/histories/rust.json");
+const RECORDED: &[u8] = include_bytes!("recorded.json");
 
 fn interop() -> WorkflowDef {
     let compose =

@@ -14,6 +14,8 @@ use crate::{call::CancelKind, error::Error};
 #[derive(Debug)]
 pub(crate) struct Activity {
     pub(crate) id: String,
+    /// True when the id is only a number, not the code's choice.
+    pub(crate) numbered: bool,
     pub(crate) kind: String,
     pub(crate) cancel: CancelKind,
     pub(crate) state: State,
@@ -60,10 +62,10 @@ impl Activity {
         }
     }
 
-    pub(crate) fn starts_with(&self, event: &history_event::Attributes) -> bool {
+    pub(crate) fn starts_with(&self, event: &history_event::Attributes, any_number: bool) -> bool {
         let history_event::Attributes::ActivityTaskScheduledEventAttributes(scheduled) = event else { return false };
         self.state == State::Asked
-            && scheduled.activity_id == self.id
+            && (scheduled.activity_id == self.id || any_number && self.numbered)
             && scheduled.activity_type.as_ref().is_some_and(|kind| kind.name == self.kind)
     }
 

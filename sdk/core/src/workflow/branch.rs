@@ -8,7 +8,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use crate::workflow::run::Run;
+use crate::workflow::{run::Run, task::BranchKind};
 
 /// The result of a branch, to be awaited. Dropped, it lets the branch go on.
 pub struct BranchHandle<T> {
@@ -25,16 +25,19 @@ impl<T: 'static> BranchHandle<T> {
     pub(crate) fn spawn(run: &Rc<Run>, future: impl Future<Output = T> + 'static) -> BranchHandle<T> {
         let shared = Rc::new(RefCell::new(Shared { value: None, done: false, waiting: None }));
         let result = shared.clone();
-        run.branches.spawn(Box::pin(async move {
-            let value = future.await;
-            let waiting = {
-                let mut shared = result.borrow_mut();
-                shared.value = Some(value);
-                shared.done = true;
-                shared.waiting.take()
-            };
-            waiting.into_iter().for_each(Waker::wake);
-        }));
+        run.branches.spawn(
+            BranchKind::Spawned,
+            Box::pin(async move {
+                let value = future.await;
+                let waiting = {
+                    let mut shared = result.borrow_mut();
+                    shared.value = Some(value);
+                    shared.done = true;
+                    shared.waiting.take()
+                };
+                waiting.into_iter().for_each(Waker::wake);
+            }),
+        );
         BranchHandle { shared }
     }
 

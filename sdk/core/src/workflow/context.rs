@@ -91,6 +91,7 @@ impl Ctx {
 
     fn activity(&self, name: String, args: Vec<Payload>, options: ActivityOptions) -> Activity {
         let number = self.run.ops.borrow_mut().next_activity();
+        let numbered = options.id.is_none();
         let id = options.id.unwrap_or_else(|| number.to_string());
         let own_queue = options.queue.is_none() || options.queue.as_deref() == Some(self.run.info.task_queue.as_str());
         let command = self.run.sending.get().then(|| {
@@ -114,7 +115,7 @@ impl Ctx {
                 priority: options.priority.map(|priority| priority.to_proto()),
             })
         });
-        Activity { id, kind: name, cancel: options.cancel, state: activity::State::Asked, command }
+        Activity { id, numbered, kind: name, cancel: options.cancel, state: activity::State::Asked, command }
     }
 
     /// Runs an activity in this worker, inside of the workflow task: for short ones, without a round to the server.

@@ -1,7 +1,9 @@
 //! [`Instance`]: a run in memory. It is fed with events, polls the code, and says what the code asks for.
 //!
-//! Within an activation the order is that of Core: patches; signals and updates in the order of their events; then
-//! cancellation and results in the order of their events; then branches, lowest number first, until none is ready.
+//! Within an activation the order is that of the official Rust SDK: patches; signals and updates in the order of their
+//! events; then cancellation and results in the order of their events; only then the code runs, in passes over its
+//! branches, until none is ready. What it answers to updates goes before what else it asks for. One thing differs: after
+//! the workflow has returned, handlers that are ready still run, so that those who sent updates get their answers.
 
 use std::{
     cell::RefCell,
@@ -34,7 +36,7 @@ use crate::{
         random::Rng,
         run::{Mode, Progress, Run},
         signal::Delivered,
-        task,
+        task::{self, BranchId, BranchKind},
         update::Asked,
     },
 };
@@ -55,6 +57,7 @@ pub(crate) struct Instance {
     last_started: i64,
     closed: bool,
     bytes: usize,
+    any_numbers: bool,
 }
 
 /// What is fed to a run.
@@ -101,7 +104,13 @@ impl Instance {
             last_started: 0,
             closed: false,
             bytes: 4096,
+            any_numbers: false,
         }
+    }
+
+    /// The history may number activities and timers otherwise.
+    pub(crate) fn ignore_numbers(&mut self) {
+        self.any_numbers = true;
     }
 
     /// A fresh one of the same run.
@@ -236,6 +245,7 @@ impl Instance {
                     ),
                 ));
             }
+            run.ops.borrow_mut().next_activation();
             run.wake_resolved();
             self.poll_ready(&run)?;
         }
@@ -258,7 +268,11 @@ impl Instance {
                     let at = at.unwrap_or(SystemTime::UNIX_EPOCH);
                     let info = WorkflowInfo::new(&self.namespace, &self.execution, at, &started);
                     self.args = RawArgs(from_wire(started.input));
-                    self.run = Some(Rc::new(Run::new(info)));
+                    let run = Run::new(info);
+                    if self.any_numbers {
+                        run.ops.borrow_mut().ignore_numbers();
+                    }
+                    self.run = Some(Rc::new(run));
                 }
                 Some(Attributes::WorkflowTaskFailedEventAttributes(failed)) => {
                     if failed.cause == WorkflowTaskFailedCause::ResetWorkflow as i32 && !failed.new_run_id.is_empty() {
@@ -301,10 +315,13 @@ impl Instance {
         match begun {
             Ok(future) => {
                 let result = self.result.clone();
-                run.branches.spawn(Box::pin(async move {
-                    let returned = future.await;
-                    result.replace(Some(returned));
-                }));
+                run.branches.spawn(
+                    BranchKind::Workflow,
+                    Box::pin(async move {
+                        let returned = future.await;
+                        result.replace(Some(returned));
+                    }),
+                );
             }
             // Arguments that cannot be read: better code may read them, so the run does not end for it.
             Err(Error::Payload(error)) => {
@@ -320,19 +337,16 @@ impl Instance {
         let mut updates = updates.into_iter().peekable();
         for (event_id, name, args) in sorted.signals {
             while let Some(update) = updates.next_if(|update| update.sequencing < event_id) {
-                self.deliver_update(run, &cx, update)?;
+                run.deliver_update(&cx, update)?;
             }
             match panic::catch(|| run.deliver_signal(cx.clone(), &name, args))? {
                 Delivered::Done => {}
-                Delivered::Running(handler) => {
-                    let number = run.run_handler(handler);
-                    self.poll_branch(run, number)?;
-                }
+                Delivered::Running(handler) => run.run_handler(handler),
                 Delivered::Failed(error) => run.updates.fail_workflow(error),
             }
         }
         for update in updates {
-            self.deliver_update(run, &cx, update)?;
+            run.deliver_update(&cx, update)?;
         }
         for event in sorted.others {
             if let Some(Attributes::WorkflowExecutionCancelRequestedEventAttributes(asked)) = &event.attributes {
@@ -346,33 +360,27 @@ impl Instance {
         Ok(())
     }
 
-    /// A handler runs up to its first wait as soon as its message is delivered; everything else waits until all are.
-    fn deliver_update(&mut self, run: &Rc<Run>, cx: &Ctx, update: Asked) -> Result<(), Fault> {
-        match run.deliver_update(cx, update)? {
-            Some(number) => self.poll_branch(run, number),
-            None => Ok(()),
-        }
-    }
-
+    /// Polls what is ready, pass after pass. Conditions over plain values are looked at again after each pass in which
+    /// something may have changed.
     fn poll_ready(&mut self, run: &Rc<Run>) -> Result<(), Fault> {
-        let mut first = true;
+        let mut again = true;
         loop {
-            while let Some(number) = task::next_ready() {
-                self.poll_branch(run, number)?;
+            let mut turn = None;
+            while let Some(branch) = task::next_ready(turn) {
+                turn = Some(branch);
+                self.poll_branch(run, branch)?;
                 run.retry_updates(&Ctx::of(run))?;
             }
-            run.recheck_conditions(first);
-            first = false;
-            match task::next_ready() {
-                Some(number) => self.poll_branch(run, number)?,
-                None => return Ok(()),
+            run.recheck_conditions(again || task::any_ready());
+            again = false;
+            if !task::any_ready() {
+                return Ok(());
             }
         }
     }
 
-    fn poll_branch(&mut self, run: &Rc<Run>, number: u32) -> Result<(), Fault> {
-        let Some(mut held) = run.branches.take(number) else { return Ok(()) };
-        task::not_ready(number);
+    fn poll_branch(&mut self, run: &Rc<Run>, branch: BranchId) -> Result<(), Fault> {
+        let Some(mut held) = run.branches.take(branch) else { return Ok(()) };
         run.ops.borrow_mut().next_poll();
         task::unpark();
         let mut poll = || panic::catch(|| held.future.as_mut().poll(&mut Context::from_waker(&held.waker)));
@@ -384,10 +392,10 @@ impl Instance {
         match polled {
             Ok(Poll::Pending) => {
                 held.owned = task::unpark();
-                run.branches.put_back(number, held);
+                run.branches.put_back(branch, held);
             }
             Ok(Poll::Ready(())) => {
-                if number == 0 {
+                if branch.kind == BranchKind::Workflow {
                     run.ops.borrow_mut().forgive_drops();
                 }
                 panic::catch(|| drop(held))?;
@@ -478,6 +486,7 @@ impl Instance {
         let entered = run.branches.enter();
         // One that was cancelled in the meantime is not waited for, and leaves nothing.
         if run.ops.borrow_mut().end_local(marked) {
+            run.ops.borrow_mut().next_activation();
             run.wake_resolved();
             self.poll_ready(&run)?;
         }

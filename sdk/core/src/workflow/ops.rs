@@ -110,12 +110,21 @@ pub(crate) enum Close {
     ContinueAsNew(Box<ContinueAsNewWorkflowExecutionCommandAttributes>),
 }
 
+impl What {
+    /// True for what is said about an update.
+    fn is_answer(&self) -> bool {
+        matches!(self, What::Accepted { .. } | What::Completed { .. })
+    }
+}
+
 #[derive(Debug)]
 struct Issued {
     what: What,
     at: At,
     /// The poll in which it was asked for by dropping an operation.
     dropped_in: Option<u64>,
+    /// The activation in which it was asked for.
+    activation: u64,
 }
 
 /// The operations of a run.
@@ -133,9 +142,17 @@ pub(crate) struct Ops {
     after_skipped_patch: bool,
     last: Option<OpId>,
     poll: u64,
+    activation: u64,
+    /// True when the history may number activities and timers otherwise.
+    any_numbers: bool,
 }
 
 impl Ops {
+    /// Compares activities and timers with the history without the numbers that they have for ids.
+    pub(crate) fn ignore_numbers(&mut self) {
+        self.any_numbers = true;
+    }
+
     /// The number of an activity; local ones are counted with the others, as by Core.
     pub(crate) fn next_activity(&mut self) -> u32 {
         self.activities += 1;
@@ -168,8 +185,21 @@ impl Ops {
         id
     }
 
+    /// Queues what the code asks for. Answers to updates go before whatever else was asked for in the activation, as in
+    /// the official Rust SDK.
     pub(crate) fn issue(&mut self, what: What, at: At) {
-        self.issued.push_back(Issued { what, at, dropped_in: None });
+        let activation = self.activation;
+        let place = match what.is_answer() {
+            true => self.issued.iter().position(|other| other.activation == activation && !other.what.is_answer()),
+            false => None,
+        };
+        let place = place.unwrap_or(self.issued.len());
+        self.issued.insert(place, Issued { what, at, dropped_in: None, activation });
+    }
+
+    /// The code is about to hear of something, and to run.
+    pub(crate) fn next_activation(&mut self) {
+        self.activation += 1;
     }
 
     /// A new poll begins: what is dropped in it belongs together.
@@ -247,7 +277,7 @@ impl Ops {
 
     fn issue_cancel(&mut self, id: OpId, at: At, by_drop: bool) {
         let dropped_in = by_drop.then_some(self.poll);
-        self.issued.push_back(Issued { what: What::Cancel(id), at, dropped_in });
+        self.issued.push_back(Issued { what: What::Cancel(id), at, dropped_in, activation: self.activation });
     }
 
     fn take_back(&mut self, id: OpId) {

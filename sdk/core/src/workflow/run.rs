@@ -204,9 +204,9 @@ impl Run {
         self.conditions_met.set(true);
     }
 
-    /// Wakes whoever waits for a condition, at the end of a round in which something may have changed.
-    pub(crate) fn recheck_conditions(&self, first: bool) {
-        if self.conditions_met.replace(false) || first {
+    /// Wakes whoever waits for a condition, at the end of a pass in which something changed or may have.
+    pub(crate) fn recheck_conditions(&self, changed: bool) {
+        if self.conditions_met.replace(false) || changed {
             self.conditions.take().into_iter().for_each(Waker::wake);
         }
     }

@@ -8,7 +8,8 @@ use mainspring_api::v1::{
 
 use crate::{
     error::Result,
-    payload::{FromPayload, Payload, ToPayload, result_from},
+    payload::{FromPayload, MESSAGE_TYPE, PROTO_JSON, Payload, ToPayload, result_from},
+    proto_json,
     workflow::{
         fault::{At, Fault},
         history::Recorded,
@@ -23,6 +24,7 @@ const MUTABLE: &str = "MutableSideEffect";
 const ID: &str = "side-effect-id";
 const DATA: &str = "data";
 const CALL: &str = "mutable-side-effect-call-counter";
+const PAYLOADS: &str = "temporal.api.common.v1.Payloads";
 
 /// The side effects of a run.
 #[derive(Debug, Default)]
@@ -111,10 +113,16 @@ pub(crate) fn command(number: i64, value: Option<Payloads>) -> RecordMarkerComma
     }
 }
 
+/// In the format of the Go SDK: the data are the id and, as a message of its own, the value.
 pub(crate) fn mutable_command(id: &str, call: i64, value: Option<Payloads>) -> RecordMarkerCommandAttributes {
+    let value = value.unwrap_or_default();
+    let value = proto_json::write(PAYLOADS, &prost::Message::encode_to_vec(&value))
+        .ok()
+        .map(|value| Payload::new(PROTO_JSON, &value).with_metadata(MESSAGE_TYPE, PAYLOADS.as_bytes()));
+    let payloads = id.to_payload().ok().into_iter().chain(value).collect();
     RecordMarkerCommandAttributes {
         marker_name: MUTABLE.to_owned(),
-        details: details([(ID, json(id)), (CALL, json(call)), (DATA, value)]),
+        details: details([(ID, json(format!("{id}_{call}"))), (CALL, json(call)), (DATA, Some(Payloads { payloads }))]),
         ..RecordMarkerCommandAttributes::default()
     }
 }
@@ -123,20 +131,26 @@ pub(crate) fn number_of(marker: &MarkerRecordedEventAttributes) -> Option<i64> {
     if marker.marker_name == SIDE_EFFECT { read(marker, ID) } else { None }
 }
 
+/// The id of a mutable side effect's marker, and the number of the call.
 pub(crate) fn mutable_of(marker: &MarkerRecordedEventAttributes) -> Option<(String, i64)> {
-    if marker.marker_name == MUTABLE { Some((read(marker, ID)?, read(marker, CALL)?)) } else { None }
+    if marker.marker_name == MUTABLE { Some((read(marker, DATA)?, read(marker, CALL)?)) } else { None }
+}
+
+fn mutable_value(marker: &MarkerRecordedEventAttributes) -> Option<Payloads> {
+    let encoded = proto_json::read(PAYLOADS, &marker.details.get(DATA)?.payloads.get(1)?.data()).ok()?;
+    prost::Message::decode(encoded.as_slice()).ok()
 }
 
 pub(crate) fn look(marker: &MarkerRecordedEventAttributes, recorded: &mut Recorded) -> Result<(), String> {
-    let value = || marker.details.get(DATA).cloned();
     match marker.marker_name.as_str() {
         SIDE_EFFECT => {
             let number = number_of(marker).ok_or("the marker of a side effect has no number")?;
-            recorded.side_effects.insert(number, value());
+            recorded.side_effects.insert(number, marker.details.get(DATA).cloned());
         }
         MUTABLE => {
             let key = mutable_of(marker).ok_or("the marker of a mutable side effect has no id")?;
-            recorded.mutable.insert(key, value());
+            let value = mutable_value(marker).ok_or("the marker of a mutable side effect has no value")?;
+            recorded.mutable.insert(key, Some(value));
         }
         _ => {}
     }

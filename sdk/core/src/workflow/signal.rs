@@ -13,7 +13,11 @@ use std::{
 use crate::{
     error::{Error, Result},
     payload::{FromPayload, RawArgs},
-    workflow::{context::Ctx, run::Run, task},
+    workflow::{
+        context::Ctx,
+        run::Run,
+        task::{self, BranchKind},
+    },
 };
 
 /// What is left of a signal's handler to be polled, if it is asynchronous.
@@ -108,23 +112,24 @@ impl Run {
             for args in queue {
                 match self.deliver_signal(cx.clone(), &name, args) {
                     Delivered::Done => {}
-                    Delivered::Running(run) => drop(self.run_handler(run)),
+                    Delivered::Running(run) => self.run_handler(run),
                     Delivered::Failed(error) => self.updates.fail_workflow(error),
                 }
             }
         }
     }
 
-    /// Runs what is left of a handler as a branch, and gives its number.
-    pub(crate) fn run_handler(self: &Rc<Run>, handler: HandlerRun<()>) -> u32 {
+    /// Runs what is left of a handler as a branch.
+    pub(crate) fn run_handler(self: &Rc<Run>, handler: HandlerRun<()>) {
         let run = self.clone();
         self.updates.handler_began();
-        self.branches.spawn(Box::pin(async move {
+        let branch = Box::pin(async move {
             if let Err(error) = handler.await {
                 run.updates.fail_workflow(error);
             }
             run.updates.handler_ended();
-        }))
+        });
+        self.branches.spawn(BranchKind::Handler, branch);
     }
 }
 

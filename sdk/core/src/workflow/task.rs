@@ -1,9 +1,12 @@
 //! The branches of a run: futures polled one after another on one thread, and the wakers that tell the engine's own
 //! wakes from those of the world outside.
+//!
+//! Branches are polled in passes, each in the order of [`BranchId`]; that order is the order of their commands, so it is
+//! part of what a history means.
 
 use std::{
     cell::{Cell, RefCell},
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     future::Future,
     pin::Pin,
     sync::{
@@ -19,10 +22,27 @@ use crate::workflow::fault::At;
 /// The future of a branch. It holds what is shared in the run, so it stays on its thread.
 pub(crate) type Branch = Pin<Box<dyn Future<Output = ()>>>;
 
-/// The branches of a run by number; the workflow itself is number 0.
+/// Which branch it is. In a pass, handlers have their turn in the order of their messages, then the workflow, then what
+/// was spawned: the order of the official Rust SDK, which spawns nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct BranchId {
+    pub(crate) kind: BranchKind,
+    number: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum BranchKind {
+    /// The handler of a signal or an update.
+    Handler,
+    Workflow,
+    Spawned,
+}
+
+/// The branches of a run.
 #[derive(Default)]
 pub(crate) struct Branches {
-    inner: RefCell<Vec<Option<Held>>>,
+    inner: RefCell<BTreeMap<BranchId, Held>>,
+    begun: Cell<u32>,
     ledger: Arc<Ledger>,
 }
 
@@ -40,42 +60,40 @@ pub(crate) struct Ledger {
 }
 
 struct BranchWaker {
-    number: u32,
+    id: BranchId,
     ledger: Arc<Ledger>,
 }
 
 thread_local! {
     /// The run whose code is running on this thread, and its branches that are to be polled.
     static CURRENT: RefCell<Option<Arc<Ledger>>> = const { RefCell::new(None) };
-    static READY: RefCell<BTreeSet<u32>> = const { RefCell::new(BTreeSet::new()) };
+    static READY: RefCell<BTreeSet<BranchId>> = const { RefCell::new(BTreeSet::new()) };
     static PARKED: Cell<bool> = const { Cell::new(false) };
     static PULSE: RefCell<Option<Arc<Pulse>>> = const { RefCell::new(None) };
 }
 
 impl Branches {
-    /// Adds a branch, to be polled in this round.
-    pub(crate) fn spawn(&self, future: Branch) -> u32 {
-        let mut inner = self.inner.borrow_mut();
-        let number = u32::try_from(inner.len()).unwrap_or(u32::MAX);
-        let waker = Waker::from(Arc::new(BranchWaker { number, ledger: self.ledger.clone() }));
+    /// Adds a branch, to be polled when its turn comes.
+    pub(crate) fn spawn(&self, kind: BranchKind, future: Branch) {
+        let number = self.begun.get();
+        self.begun.set(number + 1);
+        let id = BranchId { kind, number };
+        let waker = Waker::from(Arc::new(BranchWaker { id, ledger: self.ledger.clone() }));
         waker.wake_by_ref();
-        inner.push(Some(Held { future, waker, owned: true }));
-        number
+        self.inner.borrow_mut().insert(id, Held { future, waker, owned: true });
     }
 
-    pub(crate) fn take(&self, number: u32) -> Option<Held> {
-        self.inner.borrow_mut().get_mut(number as usize)?.take()
+    pub(crate) fn take(&self, id: BranchId) -> Option<Held> {
+        self.inner.borrow_mut().remove(&id)
     }
 
-    pub(crate) fn put_back(&self, number: u32, held: Held) {
-        if let Some(place) = self.inner.borrow_mut().get_mut(number as usize) {
-            *place = Some(held);
-        }
+    pub(crate) fn put_back(&self, id: BranchId, held: Held) {
+        self.inner.borrow_mut().insert(id, held);
     }
 
     /// True when some branch waits for something that the engine can deliver.
     pub(crate) fn any_owned(&self) -> bool {
-        self.inner.borrow().iter().flatten().any(|held| held.owned)
+        self.inner.borrow().values().any(|held| held.owned)
     }
 
     pub(crate) fn foreign_wakes(&self) -> u64 {
@@ -119,21 +137,29 @@ impl Wake for BranchWaker {
                 .is_ok_and(|current| current.as_ref().is_some_and(|current| Arc::ptr_eq(current, &self.ledger)))
         });
         if own == Ok(true) {
-            READY.with(|ready| ready.borrow_mut().insert(self.number));
+            READY.with(|ready| ready.borrow_mut().insert(self.id));
         } else {
             self.ledger.foreign.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
 
-/// The next branch to be polled: the one with the lowest number.
-pub(crate) fn next_ready() -> Option<u32> {
-    READY.with(|ready| ready.borrow_mut().pop_first())
+/// The branch that is to be polled next in a pass which has come to `from`: itself, if it woke itself.
+pub(crate) fn next_ready(from: Option<BranchId>) -> Option<BranchId> {
+    READY.with(|ready| {
+        let mut ready = ready.borrow_mut();
+        let next = match from {
+            Some(from) => ready.range(from..).next().copied(),
+            None => ready.first().copied(),
+        }?;
+        ready.remove(&next);
+        Some(next)
+    })
 }
 
-/// The branch is about to be polled: what woke it before is dealt with.
-pub(crate) fn not_ready(number: u32) {
-    READY.with(|ready| ready.borrow_mut().remove(&number));
+/// True when a branch waits for the next pass.
+pub(crate) fn any_ready() -> bool {
+    READY.with(|ready| !ready.borrow().is_empty())
 }
 
 /// Says that the poll that is running waits for something that the engine can deliver.

@@ -1,5 +1,6 @@
 //! Runs over hand-made histories: no server, no clock, no thread.
 
+mod order;
 mod script;
 
 use std::{cell::Cell, rc::Rc, time::Duration};
@@ -57,6 +58,7 @@ fn words(turn: &Turn) -> Vec<String> {
             format!("fail {}", failed.failure.as_ref().unwrap().message)
         }
         command::Attributes::CancelWorkflowExecutionCommandAttributes(_) => "cancel workflow".to_owned(),
+        command::Attributes::ProtocolMessageCommandAttributes(message) => format!("say {}", message.message_id),
         other => format!("{other:?}"),
     };
     turn.commands.iter().map(word).collect()

@@ -35,9 +35,9 @@ impl Timer {
         }
     }
 
-    pub(crate) fn starts_with(&self, event: &history_event::Attributes) -> bool {
+    pub(crate) fn starts_with(&self, event: &history_event::Attributes, any_number: bool) -> bool {
         matches!(event, history_event::Attributes::TimerStartedEventAttributes(started)
-            if self.state == State::Asked && started.timer_id == self.id)
+            if self.state == State::Asked && (any_number || started.timer_id == self.id))
     }
 
     pub(crate) fn cancelled_with(&self, event: &history_event::Attributes) -> bool {

@@ -21,7 +21,7 @@ use crate::{
         panic,
         run::{Mode, Run},
         signal::HandlerRun,
-        task,
+        task::{self, BranchKind},
     },
 };
 
@@ -155,12 +155,11 @@ impl Asked {
 }
 
 impl Run {
-    /// Validates an update and begins with it, in a branch whose number it gives; without a handler it waits for one
-    /// until the round is over.
-    pub(crate) fn deliver_update(self: &Rc<Run>, cx: &Ctx, asked: Asked) -> Result<Option<u32>, Fault> {
+    /// Validates an update and begins with it, in a branch; without a handler it waits for one until no branch is ready.
+    pub(crate) fn deliver_update(self: &Rc<Run>, cx: &Ctx, asked: Asked) -> Result<(), Fault> {
         let Some(handler) = self.updates.find(asked.name()) else {
             self.updates.waiting.borrow_mut().push_back(asked);
-            return Ok(None);
+            return Ok(());
         };
         let input = asked.request.input.clone().unwrap_or_default();
         let args = RawArgs(from_wire(input.args));
@@ -175,19 +174,20 @@ impl Run {
             }
             if let Err(error) = verdict? {
                 self.reject(&asked, error);
-                return Ok(None);
+                return Ok(());
             }
         }
         let begun = panic::catch(|| (handler.begin)(cx.clone(), &input.name, args))?;
         match begun {
             Ok(run) => {
                 self.accept(&asked);
-                Ok(Some(self.run_update(&asked, run)))
+                self.run_update(&asked, run);
+                Ok(())
             }
             // Arguments that cannot be read: nothing was begun, so it is rejected like by a validator.
             Err(error) if !self.replaying.get() => {
                 self.reject(&asked, error);
-                Ok(None)
+                Ok(())
             }
             Err(error) => Err(Fault::Unusable(format!(
                 "[TMPRL1100] nondeterminism: update {:?} ({}) was accepted, now its arguments cannot be read: {error}",
@@ -245,16 +245,17 @@ impl Run {
         self.updates.say(&asked.id, format!("{}/reject", asked.id), url::<Rejection>(), body);
     }
 
-    fn run_update(self: &Rc<Run>, asked: &Asked, handler: HandlerRun<Payload>) -> u32 {
+    fn run_update(self: &Rc<Run>, asked: &Asked, handler: HandlerRun<Payload>) {
         let run = self.clone();
         let id = asked.id.clone();
         let identity = asked.request.meta.as_ref().map(|meta| meta.identity.clone()).unwrap_or_default();
         self.updates.handler_began();
-        self.branches.spawn(Box::pin(async move {
+        let branch = Box::pin(async move {
             let result = handler.await;
             run.complete_update(&id, identity, result);
             run.updates.handler_ended();
-        }))
+        });
+        self.branches.spawn(BranchKind::Handler, branch);
     }
 
     fn complete_update(&self, id: &str, identity: String, result: Result<Payload>) {

@@ -17,40 +17,56 @@ impl Ops {
         let Some(attributes) = &event.attributes else {
             return Err(Fault::history(event.event_id, "it has no attributes"));
         };
-        loop {
-            match self.issued.front() {
-                Some(first) if self.fits(&first.what, attributes) => break,
-                Some(Issued { what: What::Upsert { of_change: true, .. }, .. }) => {
-                    self.issued.pop_front();
-                }
-                first => {
+        let place = loop {
+            let place = self.next_for(attributes);
+            match place.and_then(|place| self.issued.get(place)) {
+                Some(asked) if self.fits(&asked.what, attributes) => break place,
+                Some(Issued { what: What::Upsert { of_change: true, .. }, .. }) => drop(self.take(place)),
+                asked => {
                     if skippable(attributes, self.after_skipped_patch) {
                         self.after_skipped_patch = true;
                         return Ok(());
                     }
-                    let actual = first.map(|issued| self.describe(&issued.what));
+                    let asked = asked.or(self.issued.front());
+                    let actual = asked.map(|issued| self.describe(&issued.what));
                     return Err(Fault::Mismatch(Box::new(Mismatch {
                         event_id: Some(event.event_id),
                         expected: Some(event_name(event)),
                         actual,
-                        at: first.map(|issued| issued.at.to_string()),
+                        at: asked.map(|issued| issued.at.to_string()),
                     })));
                 }
             }
-        }
+        };
         self.after_skipped_patch = false;
-        if let Some(first) = self.issued.pop_front() {
-            self.confirmed(&first.what, event.event_id);
+        if let Some(asked) = self.take(place) {
+            self.confirmed(&asked.what, event.event_id);
         }
         Ok(())
+    }
+
+    /// The place in the queue of what an event should confirm: the first that was asked for. Answers to updates are known
+    /// by the update and may stand anywhere among the commands of their task, since each SDK has them elsewhere.
+    fn next_for(&self, event: &history_event::Attributes) -> Option<usize> {
+        match event {
+            history_event::Attributes::WorkflowExecutionUpdateAcceptedEventAttributes(_)
+            | history_event::Attributes::WorkflowExecutionUpdateCompletedEventAttributes(_) => {
+                self.issued.iter().position(|issued| self.fits(&issued.what, event))
+            }
+            _ => self.issued.iter().position(|issued| !issued.what.is_answer()),
+        }
+    }
+
+    fn take(&mut self, place: Option<usize>) -> Option<Issued> {
+        self.issued.remove(place?)
     }
 
     fn fits(&self, what: &What, event: &history_event::Attributes) -> bool {
         use history_event::Attributes as A;
         match (what, event) {
             (What::Start(id), _) => match self.slots.get(id.0 as usize).map(|slot| &slot.machine) {
-                Some(Machine::Activity(activity)) => activity.starts_with(event),
-                Some(Machine::Timer(timer)) => timer.starts_with(event),
+                Some(Machine::Activity(activity)) => activity.starts_with(event, self.any_numbers),
+                Some(Machine::Timer(timer)) => timer.starts_with(event, self.any_numbers),
                 Some(Machine::Child(child)) => child.starts_with(event),
                 Some(Machine::Signal(signal)) => signal.starts_with(event),
                 Some(Machine::Cancel(cancel)) => cancel.starts_with(event),
