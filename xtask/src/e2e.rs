@@ -1,5 +1,6 @@
 //! `cargo xtask e2e`: builds the server and runs the end-to-end tests with the real SDKs: one folder of `tests` for each
-//! language, and `tests/polyglot` for all of them together.
+//! language, `tests/polyglot` for all of them together, and `tests/interop` for histories that one SDK wrote and another
+//! replays.
 //!
 //! Only Python is expected on every machine; a language without its tools is skipped, and the last lines say so.
 
@@ -31,6 +32,8 @@ enum Language {
     Java,
     /// Workers and clients of all languages on one server.
     Polyglot,
+    /// Histories of the Rust SDK, replayed by the Python SDK; Go's tests do the same.
+    Interop,
     All,
 }
 
@@ -88,7 +91,8 @@ impl Language {
             Self::Go => &[Self::Go],
             Self::Java => &[Self::Java],
             Self::Polyglot => &[Self::Polyglot],
-            Self::All => &[Self::Python, Self::Typescript, Self::Go, Self::Java, Self::Polyglot],
+            Self::Interop => &[Self::Interop],
+            Self::All => &[Self::Python, Self::Typescript, Self::Go, Self::Java, Self::Polyglot, Self::Interop],
         }
     }
 
@@ -102,7 +106,7 @@ impl Language {
             Self::Typescript => &[("node", "--version"), ("npm", "--version")],
             Self::Go => &[("go", "version")],
             Self::Java => &[("java", "-version"), ("mvn", "--version")],
-            Self::Python | Self::Polyglot | Self::All => &[],
+            Self::Python | Self::Polyglot | Self::Interop | Self::All => &[],
         }
     }
 
@@ -115,7 +119,7 @@ impl Language {
 fn run_one(language: Language, environment: &Environment, arguments: &[OsString]) -> anyhow::Result<()> {
     let folder = root().join("tests").join(language.name());
     let mut command = match language {
-        Language::Python | Language::Polyglot | Language::All => {
+        Language::Python | Language::Polyglot | Language::Interop | Language::All => {
             let mut pytest = environment.python();
             pytest.args(["-m", "pytest"]).args(arguments);
             pytest

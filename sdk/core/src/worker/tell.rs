@@ -42,9 +42,9 @@ const STICKY_TIME: Duration = Duration::from_secs(10);
 /// So many activities may come back at once with the completion of a workflow task.
 const EAGER_MAX: usize = 3;
 
-/// What Core's engines have to know to replay our histories: that ids and types are compared, and that a patch is
-/// followed by its entry in the search attribute.
-const CORE_FLAGS: [u32; 2] = [1, 2];
+/// What Core's engines have to know to replay our histories: that ids and types are compared, that a patch is followed by
+/// its entry in the search attribute, and that the end of the workflow goes after what was asked for later.
+const CORE_FLAGS: [u32; 3] = [1, 2, 3];
 
 impl Inner {
     /// Says that a workflow task is done.
