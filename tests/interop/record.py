@@ -1,7 +1,7 @@
 """Records the histories: `python record.py [SDK...]`, without a name those of all SDKs.
 
-What the official SDKs write is recorded on the genuine server; what ours writes on our own, after both servers were seen
-to come to the same events.
+What the official SDKs write is recorded on the genuine server; what ours writes on our own, after both servers were
+seen to come to the same events.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ async def play(stage: Stage, name: str) -> list[dict[str, Any]]:
 
 
 def plain(events: list[dict[str, Any]]) -> str:
-    """A history as JSON, without what is different each time and means nothing: times, random ids, the order of sets."""
+    """A history as JSON, without what differs each time and means nothing: times, random ids, the order of sets."""
     for number, event in enumerate(events):
         event["eventTime"] = f"2026-01-01T00:{number // 60:02}:{number % 60:02}Z"
         event["taskId"] = str(1048576 + number)

@@ -1,4 +1,4 @@
-"""The Python SDK replays what ours wrote. The Go SDK does so in `tests/go/interop`; the README has the other directions."""
+"""The Python SDK replays what ours wrote. The Go SDK does so in `tests/go/interop`; the README says who else."""
 
 from __future__ import annotations
 

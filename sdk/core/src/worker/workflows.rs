@@ -437,7 +437,7 @@ impl Inner {
             }
         };
         data.attempt = u32::try_from(attempt).unwrap_or(1);
-        Marked { data, end }
+        Marked { data, counted_alone: false, end }
     }
 
     pub(super) async fn evict(&self, run_id: &str) {

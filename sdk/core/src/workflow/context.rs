@@ -166,7 +166,8 @@ impl Ctx {
     }
 
     fn start_local(&self, request: LocalRequest, at: At) -> Op<LocalEnd> {
-        let local = Local { seq: request.seq, kind: request.kind.clone(), request: Some(Box::new(request)) };
+        let nth = self.run.ops.borrow_mut().next_local();
+        let local = Local { seq: request.seq, nth, kind: request.kind.clone(), request: Some(Box::new(request)) };
         let id = self.run.start(Machine::Local(local), None, &self.scope, at);
         Op::new(self.run.clone(), id, read_local)
     }

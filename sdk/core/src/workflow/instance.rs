@@ -235,15 +235,12 @@ impl Instance {
         self.deliver(&run, inputs, updates)?;
         self.poll_ready(&run)?;
         while let Some(marked) = recorded.locals.pop_front() {
-            let number = marked.data.seq;
+            let (number, kind) = (marked.data.seq, marked.data.activity_type.clone());
             if !run.ops.borrow_mut().end_local(marked) {
-                return Err(Fault::history(
-                    event_id,
-                    format!(
-                        "[TMPRL1100] nondeterminism: its completion has the result of local activity {number}, which the \
-                     workflow did not ask for"
-                    ),
-                ));
+                let what =
+                    format!("[TMPRL1100] nondeterminism: its completion has the result of local activity {kind:?}");
+                let what = format!("{what} (number {number}), which the workflow did not ask for");
+                return Err(Fault::history(event_id, what));
             }
             run.ops.borrow_mut().next_activation();
             run.wake_resolved();

@@ -19,6 +19,7 @@ use crate::{
 };
 
 const MARKER: &str = "core_local_activity";
+const OF_GO: &str = "LocalActivity";
 const DATA: &str = "data";
 const RESULT: &str = "result";
 
@@ -26,6 +27,8 @@ const RESULT: &str = "result";
 #[derive(Debug)]
 pub(crate) struct Local {
     pub(crate) seq: u32,
+    /// Its number among local activities alone.
+    pub(crate) nth: u32,
     pub(crate) kind: String,
     /// Taken when the worker begins with it.
     pub(crate) request: Option<Box<LocalRequest>>,
@@ -47,6 +50,8 @@ pub(crate) struct LocalRequest {
 #[derive(Clone, Debug)]
 pub(crate) struct Marked {
     pub(crate) data: Data,
+    /// True when `seq` counts local activities alone, as Go does.
+    pub(crate) counted_alone: bool,
     pub(crate) end: Result<Option<Payloads>, Failure>,
 }
 
@@ -61,6 +66,28 @@ pub(crate) struct Data {
     pub(crate) complete_time: Option<SecondsNanos>,
     pub(crate) backoff: Option<SecondsNanos>,
     pub(crate) original_schedule_time: Option<SecondsNanos>,
+}
+
+/// What Go writes.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct GoData {
+    #[serde(rename = "ActivityID")]
+    activity_id: String,
+    activity_type: String,
+    attempt: u32,
+    /// Nanoseconds.
+    #[serde(default)]
+    backoff: u64,
+}
+
+impl From<GoData> for Data {
+    fn from(data: GoData) -> Data {
+        let GoData { activity_id, activity_type, attempt, backoff } = data;
+        let seq = activity_id.parse().unwrap_or_default();
+        let backoff = (backoff > 0).then(|| SecondsNanos::of(Duration::from_nanos(backoff)));
+        Data { seq, attempt, activity_id, activity_type, backoff, ..Data::default() }
+    }
 }
 
 /// A duration, or a point in time since 1970.
@@ -81,6 +108,14 @@ impl SecondsNanos {
 
     fn duration(self) -> Duration {
         Duration::from_secs(self.seconds).saturating_add(Duration::from_nanos(u64::from(self.nanos)))
+    }
+}
+
+impl Local {
+    /// True when that is how this one ended.
+    pub(crate) fn ended_as(&self, marked: &Marked) -> bool {
+        let number = if marked.counted_alone { self.nth } else { self.seq };
+        number == marked.data.seq && self.kind == marked.data.activity_type
     }
 }
 
@@ -144,17 +179,18 @@ impl Data {
     }
 }
 
-/// What a marker says about a local activity, if it is one of them.
+/// What a marker says about a local activity, if it is one of them: of Core's or of Go's.
 pub(crate) fn look(marker: &MarkerRecordedEventAttributes) -> Result<Option<Marked>, String> {
-    if marker.marker_name != MARKER {
-        return Ok(None);
-    }
     let unreadable = || "the marker of a local activity cannot be read".to_owned();
-    let data = marker.details.get(DATA).and_then(|data| data.payloads.first()).ok_or_else(unreadable)?;
-    let data: Data = serde_json::from_slice(&data.data()).map_err(|_| unreadable())?;
+    let data = || marker.details.get(DATA).and_then(|data| data.payloads.first()).ok_or_else(unreadable);
+    let data = match marker.marker_name.as_str() {
+        MARKER => serde_json::from_slice(&data()?.data()).map_err(|_| unreadable())?,
+        OF_GO => serde_json::from_slice::<GoData>(&data()?.data()).map_err(|_| unreadable())?.into(),
+        _ => return Ok(None),
+    };
     let end = match &marker.failure {
         Some(failure) => Err(failure.clone()),
         None => Ok(marker.details.get(RESULT).cloned()),
     };
-    Ok(Some(Marked { data, end }))
+    Ok(Some(Marked { data, counted_alone: marker.marker_name == OF_GO, end }))
 }

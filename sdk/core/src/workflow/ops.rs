@@ -136,6 +136,7 @@ pub(crate) struct Ops {
     woken: Vec<Waker>,
     activities: u32,
     timers: u32,
+    locals: u32,
     /// Local activities that the worker has not begun with.
     locals_waiting: Vec<OpId>,
     locals_cancelled: Vec<u32>,
@@ -157,6 +158,12 @@ impl Ops {
     pub(crate) fn next_activity(&mut self) -> u32 {
         self.activities += 1;
         self.activities
+    }
+
+    /// The number of a local activity among its like.
+    pub(crate) fn next_local(&mut self) -> u32 {
+        self.locals += 1;
+        self.locals
     }
 
     pub(crate) fn next_timer(&mut self) -> u32 {
@@ -314,9 +321,8 @@ impl Ops {
 
     /// A local activity ended: it is written down and whoever waits hears of it. False when nobody asked for it.
     pub(crate) fn end_local(&mut self, marked: Marked) -> bool {
-        let seq = marked.data.seq;
-        let found =
-            self.slots.iter().position(|slot| matches!(&slot.machine, Machine::Local(local) if local.seq == seq));
+        let ended = |slot: &Slot| matches!(&slot.machine, Machine::Local(local) if local.ended_as(&marked));
+        let found = self.slots.iter().position(ended);
         let Some(index) = found else { return false };
         let id = OpId(u32::try_from(index).unwrap_or(u32::MAX));
         let at = self.slots[index].at;

@@ -17,7 +17,9 @@ use crate::{
     workflow::{
         Ctx, Fault, Var, WorkflowDef,
         instance::{Feed, Instance, Turn},
-        join_all, panic,
+        join_all,
+        local_activity::{Data, Marked},
+        panic,
         rehearsal::Rehearsal,
     },
 };
@@ -113,6 +115,31 @@ fn a_run_goes_on_from_its_history() {
     let script = script.done().scheduled("2", "second").completed(11, "b").task();
     assert_eq!(words(&live(&mut kept, &script).unwrap()), [r#"complete "a b""#]);
     assert_eq!(run(&def, &script).unwrap(), [r#"complete "a b""#]);
+}
+
+#[test]
+fn another_local_activity_is_a_difference() {
+    let local = |name: &'static str| {
+        WorkflowDef::new("local", move |cx, _| {
+            Ok(async move {
+                drop(cx.run_local(step(name)).await);
+                cx.sleep(Duration::from_secs(1)).await?;
+                Ok(().to_payload()?)
+            })
+        })
+    };
+    let mut kept = instance(&local("first"));
+    let script = Script::start("local", &[]);
+    assert!(live(&mut kept, &script.clone().task()).unwrap().commands.is_empty());
+    let asked = kept.locals().begin.remove(0);
+    let data = Data { seq: asked.seq, activity_type: asked.kind, ..Data::default() };
+    kept.local_ended(Marked { data, counted_alone: false, end: Ok(None) }).unwrap();
+    let turn = kept.turn();
+    assert_eq!(words(&turn), ["marker core_local_activity", "timer 1"]);
+    let script = script.done().recorded(&turn.commands).signal("x", "y").task();
+    run(&local("first"), &script).unwrap();
+    let said = run(&local("second"), &script).unwrap_err().to_string();
+    assert!(said.contains(r#"local activity "first" (number 1), which the workflow did not ask for"#), "{said}");
 }
 
 /// Events of a task that failed are delivered with the next one.

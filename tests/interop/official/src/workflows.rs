@@ -6,8 +6,8 @@ use temporalio_common::{RetryPolicy, search_attributes::SearchAttributeKey};
 use temporalio_macros::{activities, workflow, workflow_methods};
 use temporalio_sdk::{
     ActivityCancellationType, ActivityExecutionError, ActivityOptions, ApplicationFailure, CancellableFuture,
-    ChildWorkflowOptions, LocalActivityOptions, SyncWorkflowContext, WorkflowCancellationToken,
-    WorkflowContext, WorkflowContextView, WorkflowResult,
+    ChildWorkflowOptions, LocalActivityOptions, SyncWorkflowContext, WorkflowCancellationToken, WorkflowContext,
+    WorkflowContextView, WorkflowResult,
     activities::{ActivityContext, ActivityError},
 };
 
@@ -126,8 +126,10 @@ impl CancelTypes {
             ActivityCancellationType::Abandon,
         ];
         let token = WorkflowCancellationToken::new();
-        let held: Vec<_> =
-            kinds.into_iter().map(|kind| cx.execute_activity(Acts::hold, (), holding(kind, Some(token.clone())))).collect();
+        let held: Vec<_> = kinds
+            .into_iter()
+            .map(|kind| cx.execute_activity(Acts::hold, (), holding(kind, Some(token.clone()))))
+            .collect();
         cx.wait_condition(|this| this.go).await?;
         token.cancel();
         for held in held {
@@ -335,7 +337,10 @@ impl Update {
     }
 
     #[update]
-    pub async fn rename(cx: &mut WorkflowContext<Self>, name: String) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
+    pub async fn rename(
+        cx: &mut WorkflowContext<Self>,
+        name: String,
+    ) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
         let name = cx.execute_activity(Acts::greet, name, ten_seconds()).await?;
         cx.state_mut(|this| this.name = Some(name.clone()));
         Ok(name)
@@ -387,7 +392,10 @@ impl Concurrent {
     }
 
     #[update]
-    pub async fn put(cx: &mut WorkflowContext<Self>, name: String) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
+    pub async fn put(
+        cx: &mut WorkflowContext<Self>,
+        name: String,
+    ) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
         let greeting = cx.execute_activity(Acts::greet, name, ten_seconds()).await?;
         cx.state_mut(|this| this.done += 1);
         Ok(greeting)
