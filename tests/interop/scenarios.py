@@ -136,7 +136,7 @@ async def concurrent(stage: Stage, name: str) -> WorkflowHandle[Any, Any]:
     put = asyncio.create_task(handle.execute_update("put", "update", id="put-1"))
     await happened(handle, EventType.EVENT_TYPE_TIMER_FIRED)
     stage.worker.start()
-    assert await put == "hello update"
+    assert await put == "1 update false"
     return handle
 
 

@@ -58,6 +58,12 @@ def call_greet(name: str) -> workflow.ActivityHandle[str]:
     return workflow.start_activity(greet, name, start_to_close_timeout=timedelta(seconds=10))
 
 
+def call_describe(*args: int | str | bool) -> workflow.ActivityHandle[str]:
+    """Schedules `describe`, by its name."""
+    limit = timedelta(seconds=10)
+    return workflow.start_activity("describe", args=args, result_type=str, start_to_close_timeout=limit)
+
+
 def call_hold(kind: ActivityCancellationType) -> workflow.ActivityHandle[None]:
     """Schedules `hold`."""
     return workflow.start_activity(
@@ -107,9 +113,7 @@ class ActivityRetry:
 class ActivityByName:
     @workflow.run
     async def run(self) -> str:
-        return await workflow.execute_activity(
-            "describe", args=[3, "sku-7", True], result_type=str, start_to_close_timeout=timedelta(seconds=10)
-        )
+        return await call_describe(3, "sku-7", True)
 
 
 @workflow.defn(name="failure")
@@ -369,20 +373,21 @@ class Concurrent:
     @workflow.run
     async def run(self) -> int:
         await workflow.sleep(1)
-        await call_greet("workflow")
+        await workflow.sleep(0.02)
         await workflow.wait_condition(lambda: self.done == 2)
         return self.done
 
     @workflow.signal
     async def add(self, name: str) -> None:
         await call_greet(name)
+        await call_greet(name)
         self.done += 1
 
     @workflow.update
     async def put(self, name: str) -> str:
-        greeting = await call_greet(name)
+        described = await call_describe(1, name, False)
         self.done += 1
-        return greeting
+        return described
 
 
 @workflow.defn(name="continue_as_new")

@@ -37,6 +37,12 @@ func callGreet(ctx workflow.Context, name string) (greeting string, err error) {
 	return
 }
 
+func callDescribe(ctx workflow.Context, args ...any) (described string, err error) {
+	options := workflow.ActivityOptions{StartToCloseTimeout: 10 * time.Second}
+	err = workflow.ExecuteActivity(workflow.WithActivityOptions(ctx, options), "describe", args...).Get(ctx, &described)
+	return
+}
+
 func startHold(ctx workflow.Context, wait bool) workflow.Future {
 	return workflow.ExecuteActivity(workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		StartToCloseTimeout: time.Minute,
@@ -68,11 +74,8 @@ func activityRetry(ctx workflow.Context) (attempt int32, err error) {
 	return
 }
 
-func activityByName(ctx workflow.Context) (described string, err error) {
-	options := workflow.ActivityOptions{StartToCloseTimeout: 10 * time.Second}
-	ctx = workflow.WithActivityOptions(ctx, options)
-	err = workflow.ExecuteActivity(ctx, "describe", 3, "sku-7", true).Get(ctx, &described)
-	return
+func activityByName(ctx workflow.Context) (string, error) {
+	return callDescribe(ctx, 3, "sku-7", true)
 }
 
 func failure(ctx workflow.Context) error {
@@ -282,15 +285,16 @@ func update(ctx workflow.Context) (renamed string, err error) {
 }
 
 // Go has no handlers of signals: a branch stands for them.
-func handleAdd(ctx workflow.Context, done *int) {
+func handleAdd(ctx workflow.Context, times int, done *int) {
 	workflow.Go(ctx, func(ctx workflow.Context) {
 		for {
 			var name string
 			workflow.GetSignalChannel(ctx, "add").Receive(ctx, &name)
 			workflow.Go(ctx, func(ctx workflow.Context) {
-				if _, err := callGreet(ctx, name); err == nil {
-					*done++
+				for range times {
+					_, _ = callGreet(ctx, name)
 				}
+				*done++
 			})
 		}
 	})
@@ -298,7 +302,7 @@ func handleAdd(ctx workflow.Context, done *int) {
 
 func messagesFirst(ctx workflow.Context) (int, error) {
 	done := 0
-	handleAdd(ctx, &done)
+	handleAdd(ctx, 1, &done)
 	if err := workflow.Sleep(ctx, 20*time.Millisecond); err != nil {
 		return 0, err
 	}
@@ -308,11 +312,11 @@ func messagesFirst(ctx workflow.Context) (int, error) {
 
 func concurrent(ctx workflow.Context) (int, error) {
 	done := 0
-	handleAdd(ctx, &done)
+	handleAdd(ctx, 2, &done)
 	put := func(ctx workflow.Context, name string) (string, error) {
-		greeting, err := callGreet(ctx, name)
+		described, err := callDescribe(ctx, 1, name, false)
 		done++
-		return greeting, err
+		return described, err
 	}
 	if err := workflow.SetUpdateHandler(ctx, "put", put); err != nil {
 		return 0, err
@@ -320,7 +324,7 @@ func concurrent(ctx workflow.Context) (int, error) {
 	if err := workflow.Sleep(ctx, time.Second); err != nil {
 		return 0, err
 	}
-	if _, err := callGreet(ctx, "workflow"); err != nil {
+	if err := workflow.Sleep(ctx, 20*time.Millisecond); err != nil {
 		return 0, err
 	}
 	err := workflow.Await(ctx, func() bool { return done == 2 })

@@ -129,8 +129,8 @@ impl Replayer {
         self
     }
 
-    /// Compares activities and timers without their ids, unless the code chose them: for histories of SDKs that number
-    /// otherwise, such as those of Go and Java. Order and types are compared as ever.
+    /// Compares activities and timers without their ids, unless the code chose them: for histories of SDKs that do not
+    /// count them, such as those of Go and Java. Order and types are compared as ever.
     pub fn ignore_numbers(mut self) -> Replayer {
         self.any_numbers = true;
         self

@@ -266,13 +266,14 @@ struct Concurrent {
 impl Concurrent {
     async fn run(&self, cx: Ctx) -> Result<u32> {
         cx.sleep(secs(1)).await?;
-        cx.run(greet("workflow".to_owned())).await?;
+        cx.sleep(millis(20)).await?;
         self.done.wait(|done| *done == 2).await;
         Ok(self.done.get())
     }
 
     #[signal]
     async fn add(&self, cx: Ctx, name: String) -> Result<()> {
+        cx.run(greet(name.clone())).await?;
         cx.run(greet(name)).await?;
         self.done.update(|done| *done += 1);
         Ok(())
@@ -280,9 +281,9 @@ impl Concurrent {
 
     #[update]
     async fn put(&self, cx: Ctx, name: String) -> Result<String> {
-        let greeting = cx.run(greet(name)).await?;
+        let described = cx.run(describe(1, name, false)).await?;
         self.done.update(|done| *done += 1);
-        Ok(greeting)
+        Ok(described)
     }
 }
 

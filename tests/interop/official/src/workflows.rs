@@ -380,13 +380,14 @@ impl Concurrent {
     #[run(name = "concurrent")]
     pub async fn run(cx: &mut WorkflowContext<Self>) -> WorkflowResult<u32> {
         cx.timer(Duration::from_secs(1)).await;
-        cx.execute_activity(Acts::greet, "workflow".to_owned(), ten_seconds()).await?;
+        cx.timer(Duration::from_millis(20)).await;
         cx.wait_condition(|this| this.done == 2).await?;
         Ok(cx.state(|this| this.done))
     }
 
     #[signal]
     pub async fn add(cx: &mut WorkflowContext<Self>, name: String) {
+        drop(cx.execute_activity(Acts::greet, name.clone(), ten_seconds()).await);
         drop(cx.execute_activity(Acts::greet, name, ten_seconds()).await);
         cx.state_mut(|this| this.done += 1);
     }
@@ -396,9 +397,9 @@ impl Concurrent {
         cx: &mut WorkflowContext<Self>,
         name: String,
     ) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
-        let greeting = cx.execute_activity(Acts::greet, name, ten_seconds()).await?;
+        let described = cx.execute_activity(Acts::describe, (1, name, false), ten_seconds()).await?;
         cx.state_mut(|this| this.done += 1);
-        Ok(greeting)
+        Ok(described)
     }
 }
 
