@@ -47,6 +47,13 @@ async fn blocks(cx: Ctx) -> Result<()> {
 
 #[workflow]
 #[allow_nondeterminism]
+async fn blocks_first(_cx: Ctx) -> Result<()> {
+    std::thread::sleep(Duration::from_secs(8));
+    Ok(())
+}
+
+#[workflow]
+#[allow_nondeterminism]
 async fn reads_the_clock(cx: Ctx) -> Result<()> {
     cx.run(log(format!("{:?}", std::time::SystemTime::now()))).await
 }
@@ -95,6 +102,10 @@ async fn each_is_reported_on_the_first_task() {
         (sleeps::def(), ["Tokio's timers", "use `cx.sleep(..)`", "tests/mistakes.rs:"]),
         (spawns::def(), ["must be called from the context", "`cx.spawn(..)` for a branch", "tests/mistakes.rs:"]),
         (blocks::def(), ["did not yield within", "it blocks or loops", "tests/mistakes.rs:"]),
+        (
+            blocks_first::def(),
+            ["did not yield within", "it has asked for nothing yet; it is defined at", "tests/mistakes.rs:"],
+        ),
         (reads_the_clock::def(), ["run a second time", "look for clocks", "tests/mistakes.rs:"]),
         (panics::def(), ["the workflow panicked: there is nothing", "at ", "tests/mistakes.rs:"]),
     ] {

@@ -132,6 +132,7 @@ impl WorkerBuilder {
     }
 
     /// Runs workflows of types that are not registered: the type is in the context's info.
+    #[track_caller]
     pub fn workflow_fallback<F, R>(mut self, begin: F) -> Self
     where
         F: Fn(Ctx, RawArgs) -> Result<R> + Send + Sync + 'static,

@@ -27,7 +27,7 @@ use crate::{
         local_activity::Marked,
         panic,
         rehearsal::Rehearsal,
-        task::{self, Pulse},
+        task::{self, Pulse, Whereabouts},
     },
 };
 
@@ -203,8 +203,11 @@ impl Lane {
         if seat.job.load(Ordering::Relaxed) != job || Duration::from_millis(after_ms) < DEADLINE {
             return None;
         }
+        let last = match seat.pulse.last()? {
+            Whereabouts::Operation(at) => LastOperation::Asked(format!("an operation at {at}")),
+            Whereabouts::Definition(at) => LastOperation::Nothing { defined_at: at.to_string() },
+        };
         seat.retired.store(true, Ordering::Relaxed);
-        let last = LastOperation(seat.pulse.last().map(|at| format!("an operation at {at}")));
         *seat = take_seat(&self.queue, &self.settings);
         Some(Fault::Deadline { after_ms, last })
     }
@@ -245,7 +248,6 @@ fn take_seat(queue: &Arc<Queue>, settings: &Arc<LaneSettings>) -> Arc<Seat> {
         while !own.retired.load(Ordering::Relaxed) {
             let Some(job) = queue.next() else { break };
             own.job.store(job.number, Ordering::Relaxed);
-            task::note(None);
             let answer = runs.carry_out(job.order);
             if own.retired.load(Ordering::Relaxed) {
                 break;

@@ -1,11 +1,15 @@
 //! [`WorkflowDef`]: a workflow's name and how a run of it begins.
 
-use std::{collections::BTreeMap, fmt, future::Future, sync::Arc};
+use std::{collections::BTreeMap, fmt, future::Future, panic::Location, sync::Arc};
 
 use crate::{
     error::Result,
     payload::{Payload, RawArgs},
-    workflow::{context::Ctx, fault::Fault, signal::HandlerRun},
+    workflow::{
+        context::Ctx,
+        fault::{At, Fault},
+        signal::HandlerRun,
+    },
 };
 
 type Begin = Arc<dyn Fn(Ctx, RawArgs) -> Result<HandlerRun<Payload>> + Send + Sync>;
@@ -29,6 +33,7 @@ pub struct WorkflowDef {
     name: String,
     begin: Begin,
     fails_on: FailsOn,
+    at: At,
 }
 
 /// What ends a workflow that by default only fails its workflow task, to be tried again with better code.
@@ -40,13 +45,15 @@ pub(crate) struct FailsOn {
 
 impl WorkflowDef {
     /// A workflow of this name. `begin` reads the arguments, sets handlers, and gives the future that is the run.
+    /// Errors that have no better place name the line of this call.
+    #[track_caller]
     pub fn new<F, R>(name: impl Into<String>, begin: F) -> WorkflowDef
     where
         F: Fn(Ctx, RawArgs) -> Result<R> + Send + Sync + 'static,
         R: Future<Output = Result<Payload>> + 'static,
     {
         let begin: Begin = Arc::new(move |cx, args| Ok(Box::pin(begin(cx, args)?)));
-        WorkflowDef { name: name.into(), begin, fails_on: FailsOn::default() }
+        WorkflowDef { name: name.into(), begin, fails_on: FailsOn::default(), at: Location::caller() }
     }
 
     /// Lets a panic fail the workflow. By default it fails the workflow task, which is tried again.
@@ -68,6 +75,11 @@ impl WorkflowDef {
 
     pub(crate) fn begin(&self, cx: Ctx, args: RawArgs) -> Result<HandlerRun<Payload>> {
         (self.begin)(cx, args)
+    }
+
+    /// Where it is defined.
+    pub(crate) fn at(&self) -> At {
+        self.at
     }
 
     pub(crate) fn fails_on(&self) -> FailsOn {

@@ -100,8 +100,17 @@ pub struct Panicked {
 }
 
 /// The last operation of a run, for errors about code that has no place of its own.
-#[derive(Clone, Debug, Default)]
-pub struct LastOperation(pub Option<String>);
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum LastOperation {
+    /// What it was, and where it was asked for.
+    Asked(String),
+    /// There was none.
+    Nothing {
+        /// Where the workflow is defined.
+        defined_at: String,
+    },
+}
 
 impl Fault {
     /// A history that cannot be right.
@@ -186,9 +195,11 @@ impl fmt::Display for Panicked {
 
 impl fmt::Display for LastOperation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Some(last) => write!(f, " (last it asked for {last})"),
-            None => f.write_str(" (it has asked for nothing yet)"),
+        match self {
+            LastOperation::Asked(last) => write!(f, " (last it asked for {last})"),
+            LastOperation::Nothing { defined_at } => {
+                write!(f, " (it has asked for nothing yet; it is defined at {defined_at})")
+            }
         }
     }
 }

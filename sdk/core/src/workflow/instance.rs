@@ -213,9 +213,10 @@ impl Instance {
             return Err(Fault::history(event_id, "a workflow task before the workflow has started"));
         };
         self.last_started = event_id;
+        task::note(run.whereabouts());
         run.ops.borrow_mut().all_confirmed()?;
         if run.branches.foreign_wakes() > 0 {
-            return Err(Fault::ForeignWake(run.ops.borrow().last()));
+            return Err(Fault::ForeignWake(run.last()));
         }
         if let Some(seed) = self.reseed.take() {
             run.rng.replace(Rng::seeded(&seed));
@@ -265,7 +266,7 @@ impl Instance {
                     let at = at.unwrap_or(SystemTime::UNIX_EPOCH);
                     let info = WorkflowInfo::new(&self.namespace, &self.execution, at, &started);
                     self.args = RawArgs(from_wire(started.input));
-                    let run = Run::new(info);
+                    let run = Run::new(info, self.def.at());
                     if self.any_numbers {
                         run.ops.borrow_mut().ignore_numbers();
                     }
@@ -417,7 +418,7 @@ impl Instance {
             return Err(fault);
         }
         if run.branches.foreign_wakes() > 0 {
-            return Err(Fault::ForeignWake(run.ops.borrow().last()));
+            return Err(Fault::ForeignWake(run.last()));
         }
         if self.closed {
             return Ok(());
@@ -428,9 +429,7 @@ impl Instance {
         };
         match result {
             Some(result) => self.close(run, result),
-            None if !run.branches.any_owned() && !run.ops.borrow().has_locals() => {
-                Err(Fault::Unowned(run.ops.borrow().last()))
-            }
+            None if !run.branches.any_owned() && !run.ops.borrow().has_locals() => Err(Fault::Unowned(run.last())),
             None => Ok(()),
         }
     }
@@ -507,7 +506,10 @@ impl Instance {
     /// Answers a query. A fault means that the instance must go.
     pub(crate) fn query(&self, name: &str, args: RawArgs) -> Result<Result<Payload>, Fault> {
         match &self.run {
-            Some(run) if self.begun => run.query(name, args),
+            Some(run) if self.begun => {
+                task::note(run.whereabouts());
+                run.query(name, args)
+            }
             _ => Ok(Err(Error::msg("the workflow has not begun"))),
         }
     }
@@ -530,6 +532,7 @@ impl Drop for Instance {
     fn drop(&mut self) {
         if let Some(run) = self.run.take() {
             run.set_mode(Mode::Leaving);
+            task::note(run.whereabouts());
             let entered = run.branches.enter();
             if let Err(fault) = panic::catch(|| run.dismantle()) {
                 tracing::warn!(%fault, "a destructor panicked while a workflow left the cache");

@@ -30,7 +30,7 @@ use crate::{
         activity::{Activity, OnCancel},
         child::Child,
         external::{CancelOut, SignalOut},
-        fault::{At, LastOperation},
+        fault::At,
         local_activity::{Local, LocalRequest, Marked},
         marker::Marker,
         timer::Timer,
@@ -416,11 +416,13 @@ impl Ops {
     }
 
     /// What was asked for last, and where.
-    pub(crate) fn last(&self) -> LastOperation {
-        LastOperation(self.last.and_then(|id| {
-            let slot = self.slots.get(id.0 as usize)?;
-            Some(format!("{} at {}", slot.machine.describe(), slot.at))
-        }))
+    pub(crate) fn last(&self) -> Option<String> {
+        let slot = self.slots.get(self.last?.0 as usize)?;
+        Some(format!("{} at {}", slot.machine.describe(), slot.at))
+    }
+
+    pub(crate) fn last_at(&self) -> Option<At> {
+        self.slots.get(self.last?.0 as usize).map(|slot| slot.at)
     }
 
     /// What is waited for, one line each.

@@ -15,7 +15,7 @@ use crate::{
     error::Error,
     payload::Payload,
     workflow::{
-        fault::{At, Fault},
+        fault::{At, Fault, LastOperation},
         info::WorkflowInfo,
         ops::{Machine, OpId, Ops, What},
         patch::Changes,
@@ -24,7 +24,7 @@ use crate::{
         scope::Scope,
         side_effect::SideEffects,
         signal::Signals,
-        task::{self, Branches},
+        task::{self, Branches, Whereabouts},
         update::Updates,
     },
 };
@@ -41,6 +41,7 @@ pub(crate) enum Mode {
 
 pub(crate) struct Run {
     pub(crate) info: WorkflowInfo,
+    defined_at: At,
     pub(crate) ops: RefCell<Ops>,
     pub(crate) branches: Branches,
     pub(crate) root: Rc<Scope>,
@@ -74,11 +75,12 @@ pub(crate) struct Progress {
 }
 
 impl Run {
-    pub(crate) fn new(info: WorkflowInfo) -> Run {
+    pub(crate) fn new(info: WorkflowInfo, defined_at: At) -> Run {
         let rng = RefCell::new(Rng::seeded(&info.original_run_id));
         let (now, search_attributes, memo) = (info.started_at, info.search_attributes.clone(), info.memo.clone());
         Run {
             info,
+            defined_at,
             ops: RefCell::default(),
             branches: Branches::default(),
             root: Rc::default(),
@@ -102,12 +104,23 @@ impl Run {
         }
     }
 
+    /// Where the code was last.
+    pub(crate) fn whereabouts(&self) -> Whereabouts {
+        self.ops.borrow().last_at().map_or(Whereabouts::Definition(self.defined_at), Whereabouts::Operation)
+    }
+
+    /// What the code asked for last.
+    pub(crate) fn last(&self) -> LastOperation {
+        let nothing = || LastOperation::Nothing { defined_at: self.defined_at.to_string() };
+        self.ops.borrow().last().map_or_else(nothing, LastOperation::Asked)
+    }
+
     /// Adds an operation and asks for it, under a scope.
     pub(crate) fn start(&self, machine: Machine, metadata: Option<UserMetadata>, scope: &Scope, at: At) -> OpId {
         if !self.may_act(|| "an operation".to_owned(), at) {
             return self.refused(Error::cancelled(), at);
         }
-        task::note(Some(at));
+        task::note(Whereabouts::Operation(at));
         let op = self.ops.borrow_mut().start(machine, metadata, at);
         scope.add(self, op);
         op
@@ -124,7 +137,7 @@ impl Run {
         if !self.may_act(|| "a child workflow".to_owned(), at) {
             return (self.refused(Error::cancelled(), at), self.refused(Error::cancelled(), at));
         }
-        task::note(Some(at));
+        task::note(Whereabouts::Operation(at));
         let pair = {
             let mut ops = self.ops.borrow_mut();
             let pair = (ops.add(machine, metadata, at), ops.add(Machine::ChildEnd, None, at));
@@ -146,7 +159,7 @@ impl Run {
     /// Asks for something that nobody waits for.
     pub(crate) fn issue(&self, what: What, at: At) {
         if self.may_act(|| self.ops.borrow().describe(&what), at) {
-            task::note(Some(at));
+            task::note(Whereabouts::Operation(at));
             self.ops.borrow_mut().issue(what, at);
         }
     }

@@ -182,7 +182,16 @@ pub(crate) struct Pulse {
     began: Instant,
     /// Milliseconds since `began`, plus one; zero outside of user code.
     since: AtomicU64,
-    last: Mutex<Option<At>>,
+    last: Mutex<Option<Whereabouts>>,
+}
+
+/// Where a run was last.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Whereabouts {
+    /// It asked for an operation here.
+    Operation(At),
+    /// It has asked for nothing yet; it is defined here.
+    Definition(At),
 }
 
 impl Pulse {
@@ -196,7 +205,7 @@ impl Pulse {
         Some(self.elapsed_ms().saturating_sub(since))
     }
 
-    pub(crate) fn last(&self) -> Option<At> {
+    pub(crate) fn last(&self) -> Option<Whereabouts> {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -220,11 +229,11 @@ pub(crate) fn watched<T>(code: impl FnOnce() -> T) -> T {
     result
 }
 
-/// Remembers where the code asked for something last.
-pub(crate) fn note(at: Option<At>) {
+/// Remembers where the code of the run that is at work was last.
+pub(crate) fn note(last: Whereabouts) {
     PULSE.with(|current| {
         if let Some(pulse) = current.borrow().as_ref() {
-            *pulse.last.lock().unwrap_or_else(PoisonError::into_inner) = at;
+            *pulse.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(last);
         }
     });
 }
