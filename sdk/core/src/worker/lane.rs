@@ -87,6 +87,12 @@ struct Job {
 #[derive(Debug)]
 pub(crate) enum Order {
     Task(Box<TaskOrder>),
+    /// Replays a part of a long history, which lies before the workflow task in hand. The first one begins with event 1.
+    Page(Box<Page>),
+    /// Nobody goes on with a replay.
+    Forget {
+        replay: u64,
+    },
     LocalEnded {
         run_id: String,
         marked: Box<Marked>,
@@ -104,12 +110,25 @@ pub(crate) enum Order {
     },
 }
 
+/// A part of a history, all events of which are there that the code's next steps need.
+#[derive(Debug)]
+pub(crate) struct Page {
+    /// The number of the replay that it belongs to.
+    pub(crate) replay: u64,
+    pub(crate) execution: WorkflowExecution,
+    pub(crate) kind: String,
+    pub(crate) events: Vec<HistoryEvent>,
+    pub(crate) bytes: usize,
+}
+
 /// A workflow task, or a query.
 #[derive(Debug)]
 pub(crate) struct TaskOrder {
     pub(crate) execution: WorkflowExecution,
     pub(crate) kind: String,
     pub(crate) feed: Feed,
+    /// The replay that read the pages before, if there were any.
+    pub(crate) replay: Option<u64>,
     pub(crate) bytes: usize,
     pub(crate) previous_started: i64,
     pub(crate) queries: Vec<(String, String, RawArgs)>,
@@ -159,16 +178,23 @@ impl Lanes {
         Lanes { lanes: lanes.collect(), next_job: AtomicU64::new(1) }
     }
 
+    /// A number that nothing else has.
+    pub(crate) fn number(&self) -> u64 {
+        self.next_job.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Lets the lane of a run do something, and waits for no answer.
+    pub(crate) fn tell(&self, run_id: &str, order: Order) {
+        let (reply, _) = oneshot::channel();
+        self.lane_of(run_id).queue.push(Job { number: self.number(), order, reply });
+    }
+
     /// Lets the lane of a run do something.
     ///
     /// # Errors
     /// What the code did wrong, or that it did not come back within the deadline.
     pub(crate) async fn call(&self, run_id: &str, order: Order) -> Result<Answer, Fault> {
-        let mut hasher = DefaultHasher::new();
-        run_id.hash(&mut hasher);
-        let index = usize::try_from(hasher.finish() % self.lanes.len() as u64).unwrap_or(0);
-        let lane = &self.lanes[index];
-        let number = self.next_job.fetch_add(1, Ordering::Relaxed);
+        let (lane, number) = (self.lane_of(run_id), self.number());
         let (reply, mut answer) = oneshot::channel();
         lane.queue.push(Job { number, order, reply });
         let mut patience = DEADLINE;
@@ -183,6 +209,13 @@ impl Lanes {
                 return Err(fault);
             }
         }
+    }
+
+    fn lane_of(&self, run_id: &str) -> &Lane {
+        let mut hasher = DefaultHasher::new();
+        run_id.hash(&mut hasher);
+        let index = usize::try_from(hasher.finish() % self.lanes.len() as u64).unwrap_or(0);
+        &self.lanes[index]
     }
 }
 
@@ -266,17 +299,28 @@ struct Runs {
     settings: Arc<LaneSettings>,
     runs: HashMap<String, Kept>,
     by_use: BTreeMap<u64, String>,
+    /// Runs whose histories are still coming, page by page. A query may replay a run beside its workflow task.
+    replays: HashMap<u64, Kept>,
     clock: u64,
     bytes: usize,
 }
 
 struct Kept {
     instance: Instance,
+    /// True when a fault has ended the workflow while it was replayed: what follows in its history is no concern of it.
+    over: bool,
     used: u64,
     bytes: usize,
     queries: Vec<(String, String, RawArgs)>,
     verify: Option<Vec<HistoryEvent>>,
     task_timeout: Duration,
+}
+
+impl Kept {
+    fn new(instance: Instance) -> Kept {
+        let task_timeout = Duration::from_secs(10);
+        Kept { instance, over: false, used: 0, bytes: 0, queries: Vec::new(), verify: None, task_timeout }
+    }
 }
 
 /// Whether a run may be put out of memory.
@@ -289,12 +333,17 @@ enum Use {
 
 impl Runs {
     fn new(settings: Arc<LaneSettings>) -> Runs {
-        Runs { settings, runs: HashMap::new(), by_use: BTreeMap::new(), clock: 0, bytes: 0 }
+        Runs { settings, runs: HashMap::new(), by_use: BTreeMap::new(), replays: HashMap::new(), clock: 0, bytes: 0 }
     }
 
     fn carry_out(&mut self, order: Order) -> Result<Answer, Fault> {
         match order {
             Order::Task(order) => self.task(*order),
+            Order::Page(page) => self.page(*page),
+            Order::Forget { replay } => {
+                drop(self.replays.remove(&replay));
+                Ok(Answer::Noted)
+            }
             Order::LocalEnded { run_id, marked } => {
                 let Some(mut kept) = self.take(&run_id) else { return Ok(Answer::Gone) };
                 let done = kept.instance.local_ended(*marked);
@@ -318,37 +367,60 @@ impl Runs {
         }
     }
 
+    fn page(&mut self, page: Page) -> Result<Answer, Fault> {
+        let Page { replay, execution, kind, events, bytes } = page;
+        let mut kept = match self.replays.remove(&replay) {
+            Some(kept) => kept,
+            None if events.first().is_some_and(|first| first.event_id == 1) => self.fresh(execution, &kind)?,
+            // The thread that had it was left behind.
+            None => return Ok(Answer::Gone),
+        };
+        kept.instance.add_bytes(bytes);
+        if !kept.over
+            && let Err(fault) = kept.instance.advance(Feed { events, ..Feed::default() })
+        {
+            kept.over = kept.instance.end_with(&fault);
+            if !kept.over {
+                return Err(fault);
+            }
+        }
+        self.replays.insert(replay, kept);
+        Ok(Answer::Noted)
+    }
+
+    fn fresh(&self, execution: WorkflowExecution, kind: &str) -> Result<Kept, Fault> {
+        let def = self.settings.set.find(kind)?.clone();
+        Ok(Kept::new(Instance::new(&self.settings.namespace, execution, def)))
+    }
+
     fn task(&mut self, order: TaskOrder) -> Result<Answer, Fault> {
         let run_id = order.execution.run_id.clone();
         let first = order.feed.events.first().map(|event| event.event_id);
-        let kept = self.take(&run_id).filter(|kept| {
-            // What it did last is not what the server knows: its task was lost.
-            kept.instance.last_started() == order.previous_started
+        let fits = self.runs.get(&run_id).is_some_and(|kept| {
+            // What it did last is what the server knows: its task was not lost.
+            let same = kept.instance.last_started() == order.previous_started;
+            // A query may come while a workflow task waits for local activities.
+            same && (order.feed.live || self.by_use.contains_key(&kept.used))
         });
-        let mut kept = match (kept, first) {
-            (Some(kept), _) => kept,
-            (None, Some(1)) => {
-                let def = self.settings.set.find(&order.kind)?.clone();
-                let instance = Instance::new(&self.settings.namespace, order.execution.clone(), def);
-                Kept {
-                    instance,
-                    used: 0,
-                    bytes: 0,
-                    queries: Vec::new(),
-                    verify: None,
-                    task_timeout: Duration::from_secs(10),
-                }
-            }
-            (None, _) => return Ok(Answer::NeedHistory(Box::new(order))),
+        // A query leaves what it cannot use to the workflow task that it came beside.
+        let kept = if fits || order.feed.live { self.take(&run_id).filter(|_| fits) } else { None };
+        let mut kept = match (order.replay, kept, first) {
+            (Some(replay), ..) => match self.replays.remove(&replay) {
+                Some(kept) => kept,
+                None => return Ok(Answer::Gone),
+            },
+            (None, Some(kept), _) => kept,
+            (None, None, Some(1)) => self.fresh(order.execution.clone(), &order.kind)?,
+            (None, None, _) => return Ok(Answer::NeedHistory(Box::new(order))),
         };
-        if first.is_some_and(|first| first > kept.instance.last_event() + 1) {
+        if !kept.over && first.is_some_and(|first| first > kept.instance.last_event() + 1) {
             return Ok(Answer::NeedHistory(Box::new(order)));
         }
         kept.queries = order.queries;
         kept.verify = order.verify;
         kept.instance.add_bytes(order.bytes);
         let live = order.feed.live;
-        let advanced = kept.instance.advance(order.feed);
+        let advanced = if kept.over { Ok(()) } else { kept.instance.advance(order.feed) };
         if let Some(info) = kept.instance.info() {
             kept.task_timeout = info.task_timeout;
         }
@@ -388,7 +460,8 @@ impl Runs {
             let rehearsal = Rehearsal { instance: kept.instance.again(), events };
             rehearsal.compare(&turn)?;
         }
-        if !spoiled && (!kept.instance.is_closed() || !answers.is_empty()) {
+        let beside_another = self.runs.contains_key(&run_id);
+        if !spoiled && !beside_another && (!kept.instance.is_closed() || !answers.is_empty()) {
             self.keep(run_id, kept, Use::Idle);
         }
         Ok(Answer::Done(Box::new(Done { turn, answers })))

@@ -4,6 +4,7 @@
 //! - `activities`: polls, slots, eager tasks; `attempt`: one attempt of an activity, whatever its code does;
 //!   `report`: how it went, told to the server; `local`: local activities.
 //! - `poll`: long polls and what is done when they fail; `pollers`: how many of them.
+//! - `lane`: threads that run workflow code; `pages`: long histories on their way there.
 //! - `size`: values that the server would not take.
 
 pub(crate) mod activities;
@@ -11,6 +12,7 @@ pub(crate) mod attempt;
 mod builder;
 mod lane;
 pub(crate) mod local;
+mod pages;
 pub(crate) mod poll;
 pub(crate) mod pollers;
 mod registry;

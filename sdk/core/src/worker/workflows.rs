@@ -15,9 +15,7 @@ use mainspring_api::v1::{
     history::HistoryEvent,
     query::WorkflowQuery,
     taskqueue::TaskQueue,
-    workflowservice::{
-        GetWorkflowExecutionHistoryRequest, PollWorkflowTaskQueueRequest, PollWorkflowTaskQueueResponse,
-    },
+    workflowservice::{PollWorkflowTaskQueueRequest, PollWorkflowTaskQueueResponse},
 };
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, watch},
@@ -33,6 +31,7 @@ use crate::{
         activities::ActivityWorker,
         lane::{Answer, Lanes, Order, TaskOrder},
         local::{LocalOutcome, LocalTask, LocalWorker, RETRY_THRESHOLD},
+        pages::{Pages, Replay},
         poll::{Backoff, poll},
         pollers::{Brought, Pollers, Scaler},
     },
@@ -240,14 +239,19 @@ impl Inner {
         running: &mut Running,
     ) -> Result<Option<PollWorkflowTaskQueueResponse>, Failed> {
         let run_id = &in_hand.execution.run_id;
-        let order = self.order(in_hand, task).await?;
+        let mut replay = Replay::new(&self.parts.lanes, in_hand);
+        let order = self.order(in_hand, task, &mut replay).await?;
         let live = order.feed.live;
         let mut answer = self.parts.lanes.call(run_id, Order::Task(Box::new(order))).await?;
         if let Answer::NeedHistory(mut order) = answer {
-            order.feed.events = self.whole(in_hand, order.feed.events).await?;
+            let tail = std::mem::take(&mut order.feed.events);
+            let mut pages = Pages::new(self, in_hand, Bytes::new());
+            order.feed.events = replay.to_last(&mut pages, Vec::new(), tail).await?;
+            order.replay = replay.begun();
             order.bytes = order.feed.events.iter().map(prost::Message::encoded_len).sum();
             answer = self.parts.lanes.call(run_id, Order::Task(order)).await?;
         }
+        drop(replay);
         loop {
             match answer {
                 Answer::Done(done) => {
@@ -278,15 +282,34 @@ impl Inner {
         }
     }
 
-    /// A task as a lane wants it: all pages, decoded.
-    async fn order(&self, in_hand: &InHand, task: PollWorkflowTaskQueueResponse) -> Result<TaskOrder, Failed> {
+    /// A task as a lane wants it, decoded. Of a history of many pages all but the end has been replayed then.
+    async fn order(
+        &self,
+        in_hand: &InHand,
+        task: PollWorkflowTaskQueueResponse,
+        replay: &mut Replay<'_>,
+    ) -> Result<TaskOrder, Failed> {
         let chunks = task.history.unwrap_or_default();
-        let bytes = chunks.chunks().iter().map(Bytes::len).sum();
+        let mut bytes = chunks.chunks().iter().map(Bytes::len).sum();
         let mut events = chunks.decode_events().map_err(|error| Fault::History(error.to_string()))?;
         self.decode(in_hand, &mut events).await?;
+        let live = !in_hand.is_query;
+        let verified = live && self.parts.verify.draws(&in_hand.token) && task.started_event_id <= VERIFY_EVENTS_MAX;
+        let from_first = events.first().is_some_and(|first| first.event_id == 1);
         if !task.next_page_token.is_empty() {
-            events.extend(self.history(in_hand, task.next_page_token).await?);
+            let mut pages = Pages::new(self, in_hand, task.next_page_token);
+            if from_first && !verified {
+                events = replay.to_last(&mut pages, events, Vec::new()).await?;
+                bytes = events.iter().map(prost::Message::encoded_len).sum();
+            } else {
+                events.extend(pages.all().await?);
+            }
         }
+        let verify = match verified {
+            true if from_first => Some(events.clone()),
+            true => Some(self.whole(in_hand, events.clone()).await?),
+            false => None,
+        };
         let mut messages = task.messages;
         let cx = CodecCx::new(self.parts.shared.client.namespace(), &in_hand.execution.workflow_id);
         self.parts.shared.client.converter().decode_messages(&cx, &mut messages).await?;
@@ -294,19 +317,11 @@ impl Inner {
         for (id, query) in task.queries.into_iter().chain(task.query.map(|query| (String::new(), query))) {
             queries.push(self.query(&cx, id, query).await?);
         }
-        let live = !in_hand.is_query;
-        let verify = if live && self.parts.verify.draws(&in_hand.token) && task.started_event_id <= VERIFY_EVENTS_MAX {
-            Some(match events.first() {
-                Some(first) if first.event_id == 1 => events.clone(),
-                _ => self.whole(in_hand, events.clone()).await?,
-            })
-        } else {
-            None
-        };
         Ok(TaskOrder {
             execution: in_hand.execution.clone(),
             kind: in_hand.kind.clone(),
             feed: Feed { events, live, messages, stand_in: None },
+            replay: replay.begun(),
             bytes,
             previous_started: task.previous_started_event_id,
             queries,
@@ -317,7 +332,7 @@ impl Inner {
     /// The whole history up to the events of a task, some of which may be virtual yet; of a query, all there is.
     async fn whole(&self, in_hand: &InHand, tail: Vec<HistoryEvent>) -> Result<Vec<HistoryEvent>, Failed> {
         let from = tail.first().map_or(i64::MAX, |event| event.event_id);
-        let mut events = self.history(in_hand, Bytes::new()).await?;
+        let mut events = Pages::new(self, in_hand, Bytes::new()).all().await?;
         events.retain(|event| event.event_id < from);
         events.extend(tail);
         Ok(events)
@@ -334,38 +349,9 @@ impl Inner {
         Ok((id, query.query_type, RawArgs(args)))
     }
 
-    async fn decode(&self, in_hand: &InHand, events: &mut [HistoryEvent]) -> Result<(), Failed> {
+    pub(super) async fn decode(&self, in_hand: &InHand, events: &mut [HistoryEvent]) -> Result<(), Failed> {
         let cx = CodecCx::new(self.parts.shared.client.namespace(), &in_hand.execution.workflow_id);
         Ok(self.parts.shared.client.converter().decode_events(&cx, events).await?)
-    }
-
-    /// The history from a page on; from the first with an empty token.
-    async fn history(&self, in_hand: &InHand, page: Bytes) -> Result<Vec<HistoryEvent>, Failed> {
-        let client = &self.parts.shared.client;
-        let mut events = Vec::new();
-        let mut request = GetWorkflowExecutionHistoryRequest {
-            namespace: client.namespace().to_owned(),
-            execution: Some(in_hand.execution.clone()),
-            next_page_token: page,
-            ..GetWorkflowExecutionHistoryRequest::default()
-        };
-        loop {
-            let page = match client.rpc().call(&request).await {
-                Ok(page) => page,
-                Err(error) => {
-                    tracing::warn!(workflow_id = %in_hand.execution.workflow_id, %error, "the history cannot be read");
-                    return Err(Failed::Lost);
-                }
-            };
-            let history = page.history.unwrap_or_default();
-            events.extend(history.decode_events().map_err(|error| Fault::History(error.to_string()))?);
-            if page.next_page_token.is_empty() {
-                break;
-            }
-            request.next_page_token = page.next_page_token;
-        }
-        self.decode(in_hand, &mut events).await?;
-        Ok(events)
     }
 
     fn begin_locals(self: &Arc<Self>, in_hand: &InHand, locals: Locals, running: &mut Running) {

@@ -181,7 +181,9 @@ impl Instance {
                             let task = WorkflowTask { event_id: event.event_id, at, started, sending: true };
                             self.activate(&task, stand_in, &messages)?;
                         }
-                        Ended::Open | Ended::Lost => {}
+                        // Somebody else does it, or this process in a moment: then it comes again, to be done.
+                        Ended::Open => self.last_event = event.event_id - 1,
+                        Ended::Lost => {}
                     }
                 }
                 (Class::TaskStarted, _) => {}
