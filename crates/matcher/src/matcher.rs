@@ -44,6 +44,8 @@ pub struct Matcher<P> {
     rate: Option<f64>,
     history: PollerHistory,
     last_poll: Option<Timestamp>,
+    /// True when the worker that polls here has left and nobody has come since: polls of it that go on do not count.
+    left: bool,
     added: Meter,
     dispatched: Meter,
     dispatched_since_round: usize,
@@ -107,6 +109,7 @@ impl<P> Matcher<P> {
             rate: None,
             history: PollerHistory::default(),
             last_poll: None,
+            left: false,
             added: Meter::new(now),
             dispatched: Meter::new(now),
             dispatched_since_round: 0,
@@ -154,6 +157,7 @@ impl<P> Matcher<P> {
         self.next_poller += 1;
         self.history.record(poll.identity, poll.version.clone(), rate, self.now);
         self.last_poll = Some(self.now);
+        self.left = false;
         self.line_up(Poller { id, handle: poll.handle, version: poll.version, arrived: self.now });
         Ok((id, self.dispatch()))
     }
@@ -296,11 +300,12 @@ impl<P> Matcher<P> {
     /// The worker that polls here says that it has left: the queue counts as not polled until somebody comes again.
     pub fn worker_left(&mut self) {
         self.last_poll = None;
+        self.left = true;
     }
 
     /// When a poller was last seen here: now if one waits, else when the last one came or left.
     pub fn last_poll(&self, now: Timestamp) -> Option<Timestamp> {
-        if self.waiting.is_empty() { self.last_poll } else { Some(now) }
+        if self.waiting.is_empty() || self.left { self.last_poll } else { Some(now) }
     }
 
     /// Pollers in the line.
@@ -462,7 +467,9 @@ impl<P> Matcher<P> {
     fn take_poller(&mut self, id: PollerId, now: Timestamp) -> Option<Poller<P>> {
         let poller = self.waiting.remove(&id)?;
         self.lanes.remove_poller(&poller.version, id);
-        self.last_poll = Some(now);
+        if !self.left {
+            self.last_poll = Some(now);
+        }
         Some(poller)
     }
 

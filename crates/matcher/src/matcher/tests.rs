@@ -335,6 +335,20 @@ fn a_waiting_poller_is_seen_now_and_one_that_left_when_it_left() {
     assert_eq!(matcher.pollers(later(90))[0].last_access, NOW);
 }
 
+/// A worker says farewell over one connection while its polls still end on others.
+#[test]
+fn polls_of_a_worker_that_left_do_not_count() {
+    let mut matcher = matcher();
+    let later = |seconds| NOW + Duration::from_secs(seconds);
+    let id = wait(&mut matcher, "a");
+    matcher.worker_left();
+    assert_eq!(matcher.last_poll(later(1)), None);
+    assert!(matcher.cancel(id, later(2)).is_some());
+    assert_eq!(matcher.last_poll(later(3)), None);
+    wait(&mut matcher, "a");
+    assert_eq!(matcher.last_poll(later(4)), Some(later(4)));
+}
+
 #[test]
 fn stats_tell_age_and_rates() {
     let mut matcher = matcher();
