@@ -247,7 +247,14 @@ impl Worker {
                 workflows.run().await;
             }
         };
-        tokio::join!(farewell(&shared), activities.run(), run_workflows);
+        let run = async { tokio::join!(activities.run(), run_workflows) };
+        if shared.polls_end_themselves() {
+            tokio::join!(farewell(&shared), run);
+        } else {
+            // A server that sees a poll end counts its worker among those that may come again: so polls end first.
+            run.await;
+            farewell(&shared).await;
+        }
         if let Some(workflows) = &workflows {
             workflows.drain(settings.drain).await;
         }
