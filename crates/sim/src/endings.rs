@@ -15,14 +15,13 @@ use mainspring_api::{
     },
 };
 use mainspring_engine::Run;
-use mainspring_rt::Timestamp;
 use mainspring_store::Table;
 use tonic::Status;
 
 use crate::{
     commands::text_of,
     network::no_check,
-    stored::StoredRun,
+    stored::{StoredRun, made_by},
     world::{NAMESPACES, Sim},
 };
 
@@ -224,16 +223,11 @@ impl Sim {
     }
 
     fn check_starts(&self, runs: &[StoredRun]) -> Result<(), String> {
-        let mut made: BTreeMap<&str, Vec<&StoredRun>> = BTreeMap::new();
-        for stored in runs.iter().filter(|stored| stored.run.fixed.continued_run_id.is_empty()) {
-            made.entry(&stored.run.fixed.create_request_id).or_default().push(stored);
-        }
-        for (request_id, of) in &made {
-            for pair in of.windows(2) {
-                let gone_at = Timestamp::from_nanos(pair[0].run.execution.closed_at) + self.plan.retention;
-                if Timestamp::from_nanos(pair[1].run.fixed.started_at) < gone_at {
-                    return Err(format!("request {request_id} has started two runs"));
-                }
+        // One that is gone was looked at when it went.
+        let mut made = BTreeSet::new();
+        for run in runs.iter().map(|stored| &stored.run).filter(|run| !self.was_archived(&run.fixed.run_id)) {
+            if let Some(request_id) = made_by(run).filter(|request_id| !made.insert(*request_id)) {
+                return Err(format!("request {request_id} has started two runs"));
             }
         }
         for (request_id, start) in &self.ledger().starts {

@@ -6,6 +6,7 @@ use mainspring_api::{
     v1::{History, history::HistoryEvent},
 };
 use mainspring_engine::state::{Run, RunNumber};
+use mainspring_rt::Timestamp;
 use mainspring_store::{Op, Scan, ShardId, Table, keys, memory::MemoryStore, record, run};
 
 use crate::world::{Sim, namespace_id};
@@ -70,6 +71,11 @@ fn numbers(store: &MemoryStore, shard: u16) -> Vec<RunNumber> {
     executions.iter().map(|(key, _)| RunNumber(number_of(key))).collect()
 }
 
+/// The request that started the run, unless another run did.
+pub(crate) fn made_by(run: &Run) -> Option<&str> {
+    run.fixed.continued_run_id.is_empty().then_some(run.fixed.create_request_id.as_str())
+}
+
 pub(crate) fn number_of(key: &[u8]) -> u64 {
     key.get(3..11).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_be_bytes)
 }
@@ -90,11 +96,25 @@ impl Sim {
             match load(&self.store, shard.0, number) {
                 Ok(Some(stored)) => {
                     self.saw("retention over");
+                    self.check(self.check_retired(&stored.run));
                     self.archive().insert((shard.0, number), stored);
                 }
                 Ok(None) => {}
                 Err(why) => self.fail(why),
             }
+        }
+    }
+
+    /// A run goes when its retention is over, by the latest of all clocks; until then its request starts no other.
+    fn check_retired(&self, run: &Run) -> Result<(), String> {
+        let number = run.number.0;
+        if self.latest() < Timestamp::from_nanos(run.execution.closed_at) + self.plan.retention {
+            return Err(format!("run {number} goes before its retention is over"));
+        }
+        let again = |other: &Run| made_by(other) == made_by(run) && other.fixed.run_id != run.fixed.run_id;
+        match made_by(run).filter(|_| self.stored_runs().iter().any(again)) {
+            Some(request_id) => Err(format!("request {request_id} has started two runs")),
+            None => Ok(()),
         }
     }
 
