@@ -295,7 +295,7 @@ impl Ctx {
         self.run.on_signal(self, Some(name), Rc::new(move |cx, _, args| handler(cx, args)));
     }
 
-    /// Handles the signals that no other handler is for; it gets their names.
+    /// Handles the signals that no other handler and no stream is for; it gets their names.
     pub fn on_any_signal<F>(&self, handler: F)
     where
         F: Fn(Ctx, &str, RawArgs) -> Result<Option<HandlerRun<()>>> + 'static,

@@ -2,7 +2,7 @@
 
 use std::{
     cell::RefCell,
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     future::{Future, poll_fn},
     marker::PhantomData,
     pin::Pin,
@@ -31,6 +31,8 @@ pub(crate) struct Signals {
     handlers: RefCell<BTreeMap<String, Handler>>,
     fallback: RefCell<Option<Handler>>,
     kept: RefCell<BTreeMap<String, Kept>>,
+    /// Names that the code asked for with a stream: those are not for the handler of all others.
+    streams: RefCell<BTreeSet<String>>,
 }
 
 /// Signals of one name that nobody took yet, and who waits for them.
@@ -48,7 +50,12 @@ impl Signals {
 
     /// The handler for a name, or the one for all others.
     fn handler(&self, name: &str) -> Option<Handler> {
-        self.handlers.borrow().get(name).cloned().or_else(|| self.fallback.borrow().clone())
+        let own = self.handlers.borrow().get(name).cloned();
+        own.or_else(|| if self.is_streamed(name) { None } else { self.fallback.borrow().clone() })
+    }
+
+    fn is_streamed(&self, name: &str) -> bool {
+        self.streams.borrow().contains(name)
     }
 
     fn keep(&self, name: &str, args: RawArgs) {
@@ -105,7 +112,10 @@ impl Run {
         }
         let early: Vec<(String, VecDeque<RawArgs>)> = {
             let mut kept = self.signals.kept.borrow_mut();
-            let wanted = kept.iter_mut().filter(|(kept, _)| name.is_none_or(|name| name == kept.as_str()));
+            let wanted = kept.iter_mut().filter(|(kept, _)| match name {
+                Some(name) => name == kept.as_str(),
+                None => !self.signals.is_streamed(kept),
+            });
             wanted.map(|(name, kept)| (name.clone(), std::mem::take(&mut kept.queue))).collect()
         };
         for (name, queue) in early {
@@ -152,6 +162,7 @@ pub struct SignalStream<T> {
 
 impl<T: FromPayload> SignalStream<T> {
     pub(crate) fn new(run: Rc<Run>, name: String) -> SignalStream<T> {
+        run.signals.streams.borrow_mut().insert(name.clone());
         SignalStream { run, name, of: PhantomData }
     }
 
