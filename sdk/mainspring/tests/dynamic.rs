@@ -1,7 +1,5 @@
 //! Workflows that learn at run time what they are sent and what they are found by.
 
-#![expect(clippy::unwrap_used, reason = "a test that fails says where")]
-
 #[allow(dead_code, reason = "other tests use it")]
 mod rig;
 

@@ -86,7 +86,7 @@ impl<'a> Replay<'a> {
 
     /// Replays a history that consists of `events`, the pages, and `tail`, but for its last workflow task, whose events
     /// are left over. What is in the tail already is left out of the pages.
-    pub(super) async fn to_last(
+    pub(super) async fn all_but_last(
         &mut self,
         pages: &mut Pages<'_>,
         mut events: Vec<HistoryEvent>,

@@ -246,7 +246,7 @@ impl Inner {
         if let Answer::NeedHistory(mut order) = answer {
             let tail = std::mem::take(&mut order.feed.events);
             let mut pages = Pages::new(self, in_hand, Bytes::new());
-            order.feed.events = replay.to_last(&mut pages, Vec::new(), tail).await?;
+            order.feed.events = replay.all_but_last(&mut pages, Vec::new(), tail).await?;
             order.replay = replay.begun();
             order.bytes = order.feed.events.iter().map(prost::Message::encoded_len).sum();
             answer = self.parts.lanes.call(run_id, Order::Task(order)).await?;
@@ -299,7 +299,7 @@ impl Inner {
         if !task.next_page_token.is_empty() {
             let mut pages = Pages::new(self, in_hand, task.next_page_token);
             if from_first && !verified {
-                events = replay.to_last(&mut pages, events, Vec::new()).await?;
+                events = replay.all_but_last(&mut pages, events, Vec::new()).await?;
                 bytes = events.iter().map(prost::Message::encoded_len).sum();
             } else {
                 events.extend(pages.all().await?);
