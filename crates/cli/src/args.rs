@@ -5,7 +5,8 @@
 //! start-dev --help` and `temporal options`). A flag is declared here and nowhere else; what it does is in
 //! [`crate::start_dev`] and [`crate::start`]; [`crate::backup`] and [`crate::verify`] look after the data.
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
@@ -23,6 +24,21 @@ pub(crate) struct Cli {
     pub(crate) global: Global,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+/// The name by which SDK test environments run the original's test server: `temporal-test-server PORT`.
+const TEST_SERVER: &str = "temporal-test-server";
+
+/// The words of the command line; those of the test server when the program is linked to under its name.
+pub(crate) fn words(given: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut given: Vec<OsString> = given.into_iter().collect();
+    let is_test_server =
+        given.first().and_then(|program| Path::new(program).file_stem()).is_some_and(|name| name == TEST_SERVER);
+    if is_test_server {
+        let meant = ["mainspring", "server", "start-dev", "--time-skipping", "--headless", "--port"];
+        given.splice(..1, meant.map(OsString::from));
+    }
+    given
 }
 
 #[derive(Debug, Subcommand)]
@@ -175,6 +191,9 @@ pub(crate) struct StartDev {
     /// Print the configuration in effect to stderr.
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub(crate) log_config: Option<bool>,
+    /// For tests: a clock that skips when `temporal.api.testservice.v1.TestService` lets it; all is kept in memory.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub(crate) time_skipping: Option<bool>,
     /// Port of the HTTP API (not there yet).
     #[arg(long, value_name = "PORT")]
     pub(crate) http_port: Option<u16>,

@@ -30,7 +30,7 @@ use crate::args::{AdminCommand, Cli, Command, ServerCommand};
 const BAD_FLAGS: u8 = 2;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::try_parse_from(args::words(std::env::args_os())) {
         Ok(cli) => cli,
         Err(error) => return refuse(&error),
     };

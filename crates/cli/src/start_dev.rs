@@ -3,12 +3,12 @@
 use std::path::Path;
 
 use anyhow::Context;
-use mainspring_server::{Config, Storage};
+use mainspring_server::{Config, Harness, Storage};
 use tracing::warn;
 
 use crate::args::{Global, LogFormat, LogLevel, StartDev};
 use crate::serving::{self, Banner};
-use crate::{dynamic_config, logging};
+use crate::{Misuse, dynamic_config, logging};
 
 /// Runs the server until SIGINT or SIGTERM.
 ///
@@ -47,6 +47,13 @@ fn config(flags: &StartDev) -> anyhow::Result<Config> {
         flags.search_attribute.iter().map(|attribute| (attribute.name.clone(), attribute.kind)).collect();
     dynamic_config::apply(&flags.dynamic_config_value, &mut config.limits)?;
     config.accept_loss = is_on(flags.accept_loss);
+    if is_on(flags.time_skipping) {
+        if matches!(config.storage, Storage::Sqlite(_)) {
+            let message = "--time-skipping keeps all in memory; leave out --db-filename";
+            return Err(Misuse(message.to_owned()).into());
+        }
+        config.harness = Some(Harness::locked());
+    }
     let tls = &flags.tls;
     config.tls = serving::tls_files(tls.tls_cert.clone(), tls.tls_key.clone(), tls.tls_client_ca.clone())?;
     config.metrics = serving::metrics_address(listen, flags.metrics_port);
@@ -105,6 +112,14 @@ mod tests {
         assert!(matches!(config(&parsed(&["-f", ""]).1).unwrap().storage, Storage::Memory));
         let with_file = config(&parsed(&["-f", "x.db"]).1).unwrap();
         assert!(matches!(with_file.storage, Storage::Sqlite(path) if path == Path::new("x.db")));
+    }
+
+    #[test]
+    fn a_clock_that_skips_needs_memory() {
+        assert!(config(&parsed(&["--time-skipping"]).1).unwrap().harness.is_some());
+        assert!(config(&parsed(&[]).1).unwrap().harness.is_none());
+        let error = config(&parsed(&["--time-skipping", "-f", "x.db"]).1).unwrap_err();
+        assert!(error.is::<Misuse>(), "{error}");
     }
 
     #[test]

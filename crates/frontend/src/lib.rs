@@ -114,6 +114,13 @@ impl Answer {
     }
 }
 
+impl From<Bytes> for Answer {
+    /// One with no task in it.
+    fn from(bytes: Bytes) -> Answer {
+        Answer { bytes, delivery: None }
+    }
+}
+
 impl Frontend {
     /// A frontend for one node.
     pub fn new(config: Config) -> Frontend {
@@ -233,11 +240,12 @@ impl Frontend {
         self.shared.history.namespaces().by_name(name).ok_or_else(|| error::namespace_not_found(name))
     }
 
-    /// What `waiting` comes to, or nothing at `end` or when the server stops; then it is dropped.
+    /// What `waiting` comes to, or nothing at `end` or when the server stops; then it is dropped. The wait is a caller's,
+    /// by whose clock it ends.
     async fn wait_until<T>(&self, end: Timestamp, waiting: impl Future<Output = T>) -> Option<T> {
         let mut closing = self.shared.closing.subscribe();
         let closed = pin!(closing.wait_for(|closing| *closing));
-        let over = select(self.shared.rt.sleep_until(end), closed);
+        let over = select(self.shared.rt.sleep_unskipped(end), closed);
         match select(pin!(waiting), over).await {
             Either::Left((come, _)) => Some(come),
             Either::Right(_) => None,

@@ -274,9 +274,7 @@ impl Frontend {
     ) -> Result<ShutdownWorkerResponse, Status> {
         let namespace = self.namespace(&request.namespace)?;
         if !request.sticky_task_queue.is_empty() {
-            let name = request.sticky_task_queue.into();
-            let queue = QueueName { namespace: namespace.id, name, kind: QueueKind::Workflow };
-            self.shared.history.matching().worker_left(&queue);
+            self.shared.history.worker_left(namespace.id, &request.sticky_task_queue);
         }
         Ok(ShutdownWorkerResponse {})
     }

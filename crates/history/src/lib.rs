@@ -18,13 +18,13 @@ pub mod shard;
 
 use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
-use mainspring_api::ids::NamespaceId;
+use mainspring_api::ids::{NamespaceId, QueueKind};
 use mainspring_engine::{
     input::{CompleteWorkflowTask, Input},
     limits::Limits,
     outcome::Chunk,
 };
-use mainspring_matching::{Limits as MatchingLimits, Matching};
+use mainspring_matching::{Limits as MatchingLimits, Matching, QueueName};
 use mainspring_rt::Rt;
 use mainspring_store::{Error as StoreError, SHARDS, Store};
 use mainspring_visibility::{Count, Error as IndexError, Filter, Index, Page};
@@ -37,7 +37,7 @@ pub use budget::Budget;
 pub use delivery::{Delivery, Line, PollTask};
 pub use events::ReadLimits;
 pub use namespaces::{ChangeError, Namespace, Namespaces, RegisterError};
-pub use shard::{Answered, Ask, Await, Waiting};
+pub use shard::{Answered, Ask, Await, LostWorkers, Survey, Waiting};
 
 use node::{Lane, Node};
 
@@ -222,6 +222,17 @@ impl History {
     /// Has every shard forget what need not be in memory, for tests and the simulator.
     pub fn evict_all(&self) {
         self.node.evict_all();
+    }
+
+    /// A worker is gone, and its sticky queue with it: what was to go there goes to the others.
+    pub fn worker_left(&self, namespace: NamespaceId, sticky_queue: &str) {
+        let queue = QueueName { namespace, name: sticky_queue.into(), kind: QueueKind::Workflow };
+        self.node.matching.worker_left(&queue);
+    }
+
+    /// What goes on, for a clock that skips. Two that are equal, one after the other, are a look at all shards at once.
+    pub async fn survey(&self, lost: &LostWorkers) -> Survey {
+        self.node.survey(lost).await
     }
 
     /// Sends the pollers home, refuses what comes, and waits until all that was taken is durable.

@@ -29,7 +29,7 @@ use crate::{
     delivery::{Delivery, Line},
     indexer::{self, Entry, Indexer},
     namespaces::Namespaces,
-    shard::{Action, Answered, Ask, Await, ChainKey, Event, Settings, Shard, Target, Work, World},
+    shard::{Action, Answered, Ask, Await, ChainKey, Event, LostWorkers, Settings, Shard, Survey, Target, Work, World},
 };
 
 /// Events that one batch takes.
@@ -78,6 +78,8 @@ enum Mail {
     Event(NodeEvent),
     /// Forget what need not be in memory.
     Evict,
+    /// Say what goes on.
+    Survey(LostWorkers, oneshot::Sender<Survey>),
     Stop,
 }
 
@@ -282,6 +284,21 @@ impl Node {
         }
     }
 
+    /// What goes on in all shards, one after the other.
+    pub(crate) async fn survey(&self, lost: &LostWorkers) -> Survey {
+        let asked = self.mailboxes.iter().map(|mailbox| {
+            let (answer, answered) = oneshot::channel();
+            let _ = mailbox.events.send(Mail::Survey(lost.clone(), answer));
+            answered
+        });
+        let mut whole = Survey::EMPTY;
+        for answered in asked.collect::<Vec<_>>() {
+            // A shard that has stopped does nothing any more.
+            whole += answered.await.unwrap_or(Survey::EMPTY);
+        }
+        whole
+    }
+
     pub(crate) async fn close(self: &Arc<Node>) {
         self.stopping.store(true, Ordering::Relaxed);
         Node::carry_out(self, self.matching.shut());
@@ -331,6 +348,7 @@ async fn run_shard(
 ) {
     let mut alarm = Alarm::new(node.rt.clone());
     let mut mails = Vec::new();
+    let mut surveys = Vec::new();
     let mut stop = false;
     while !(stop && shard.is_idle() && mailbox.is_empty()) {
         alarm.set(shard.next_wake());
@@ -342,12 +360,16 @@ async fn run_shard(
             match mail {
                 Mail::Event(event) => shard.handle(event, &world),
                 Mail::Evict => shard.evict_all(),
+                Mail::Survey(lost, answer) => surveys.push((lost, answer)),
                 Mail::Stop => stop = true,
             }
         }
         shard.handle(Event::Tick, &world);
         for action in shard.flush(&world) {
             node.perform(id, action);
+        }
+        for (lost, answer) in surveys.drain(..) {
+            let _ = answer.send(shard.survey(&lost));
         }
         if stop && !shard.can_finish() {
             break;

@@ -7,6 +7,7 @@
 
 #[cfg(planted)]
 pub mod planted;
+mod skipping;
 
 use std::{
     fmt,
@@ -15,6 +16,8 @@ use std::{
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
+
+pub use skipping::SkippingClock;
 
 /// A boxed future that may move between threads.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -83,6 +86,11 @@ pub trait Driver: Send + Sync + 'static {
     fn now(&self) -> Timestamp;
     /// Resolves at `at` or soon after; at once when `at` has passed.
     fn sleep_until(&self, at: Timestamp) -> BoxFuture<()>;
+    /// The same by the clock of somebody outside, such as a caller who waits for an answer: a clock that is made to jump
+    /// does not hasten it.
+    fn sleep_unskipped(&self, at: Timestamp) -> BoxFuture<()> {
+        self.sleep_until(at)
+    }
     /// Runs a task until it ends. Tasks end with the runtime, unjoined.
     fn spawn(&self, task: BoxFuture<()>);
     /// Runs a job that blocks where it holds up no task.
@@ -107,7 +115,7 @@ impl Rt {
     /// # Panics
     /// When called outside a Tokio runtime.
     pub fn real() -> Rt {
-        Rt(Arc::new(Machine { tokio: tokio::runtime::Handle::current() }))
+        Rt(Arc::new(Machine::here()))
     }
 
     /// A world of one's own.
@@ -123,6 +131,11 @@ impl Rt {
     /// Resolves at `at` or soon after. Cancel safe.
     pub fn sleep_until(&self, at: Timestamp) -> BoxFuture<()> {
         self.0.sleep_until(at)
+    }
+
+    /// See [`Driver::sleep_unskipped`]. Cancel safe.
+    pub fn sleep_unskipped(&self, at: Timestamp) -> BoxFuture<()> {
+        self.0.sleep_unskipped(at)
     }
 
     /// Resolves after `delay`. Cancel safe.
@@ -158,16 +171,30 @@ struct Machine {
     tokio: tokio::runtime::Handle,
 }
 
+impl Machine {
+    fn here() -> Machine {
+        Machine { tokio: tokio::runtime::Handle::current() }
+    }
+}
+
+/// Tokio's wheel cannot hold a century; whoever sleeps re-checks its deadline anyway.
+fn sleep(time: Duration) -> tokio::time::Sleep {
+    const DAY: Duration = Duration::from_secs(86_400);
+    tokio::time::sleep(time.min(DAY))
+}
+
+fn machine_time() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
+}
+
 impl Driver for Machine {
     fn now(&self) -> Timestamp {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Timestamp(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
+        machine_time()
     }
 
     fn sleep_until(&self, at: Timestamp) -> BoxFuture<()> {
-        // Tokio's wheel cannot hold a century; whoever sleeps re-checks its deadline anyway.
-        const DAY: Duration = Duration::from_secs(86_400);
-        Box::pin(tokio::time::sleep(at.since(self.now()).min(DAY)))
+        Box::pin(sleep(at.since(self.now())))
     }
 
     fn spawn(&self, task: BoxFuture<()>) {

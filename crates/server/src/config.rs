@@ -8,7 +8,7 @@ pub use mainspring_engine::limits::Limits;
 /// What values a search attribute takes.
 pub use mainspring_api::v1::enums::IndexedValueType as SearchAttributeType;
 
-use crate::TlsFiles;
+use crate::{Harness, TlsFiles};
 
 /// What a server runs with.
 #[derive(Clone, Debug)]
@@ -30,6 +30,8 @@ pub struct Config {
     pub tls: Option<TlsFiles>,
     /// Where metrics are served, over plain HTTP.
     pub metrics: Option<SocketAddr>,
+    /// For tests: their hand on the clock and on calls. The storage must be memory then.
+    pub harness: Option<Harness>,
 }
 
 impl Config {
@@ -45,6 +47,7 @@ impl Config {
             accept_loss: false,
             tls: None,
             metrics: None,
+            harness: None,
         }
     }
 }

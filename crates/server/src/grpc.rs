@@ -25,6 +25,7 @@ use tower::Service;
 
 use crate::{
     codec::Raw,
+    harness::{Harness, TEST_SERVICE},
     listener::Connection,
     metrics::{Counted, Metrics},
     reflection::Reflection,
@@ -47,17 +48,18 @@ pub(crate) struct Api {
     rt: Rt,
     frontend: Frontend,
     metrics: Arc<Metrics>,
+    harness: Option<Harness>,
     reporter: HealthReporter,
     health: HealthServer<HealthService>,
     reflection: Reflection,
 }
 
 impl Api {
-    pub(crate) fn new(rt: Rt, frontend: Frontend, metrics: Arc<Metrics>) -> Api {
+    pub(crate) fn new(rt: Rt, frontend: Frontend, metrics: Arc<Metrics>, harness: Option<Harness>) -> Api {
         let reporter = HealthReporter::new();
         let health = HealthServer::new(HealthService::from_health_reporter(reporter.clone()))
             .accept_compressed(CompressionEncoding::Gzip);
-        Api { rt, frontend, metrics, reporter, health, reflection: Reflection::default() }
+        Api { rt, frontend, metrics, harness, reporter, health, reflection: Reflection::default() }
     }
 
     /// What the health service says, of the server as a whole and of the service that SDKs ask for.
@@ -112,6 +114,7 @@ impl Service<Request<Body>> for Api {
             _ => {
                 let call = Call {
                     frontend: self.frontend.clone(),
+                    harness: self.harness.clone(),
                     path: request.uri().path().to_owned(),
                     metadata: metadata(&self.rt, request.headers()),
                 };
@@ -125,6 +128,7 @@ impl Service<Request<Body>> for Api {
 /// One call of the API.
 struct Call {
     frontend: Frontend,
+    harness: Option<Harness>,
     path: String,
     metadata: Metadata,
 }
@@ -142,7 +146,16 @@ impl Service<tonic::Request<Bytes>> for Call {
         let (frontend, path) = (self.frontend.clone(), std::mem::take(&mut self.path));
         let metadata = std::mem::take(&mut self.metadata);
         let request = request.into_inner();
-        Box::pin(async move { frontend.call(&path, request, &metadata).await.map(tonic::Response::new) })
+        match self.harness.clone() {
+            None => Box::pin(async move { frontend.call(&path, request, &metadata).await.map(tonic::Response::new) }),
+            Some(harness) => Box::pin(async move {
+                if let Some((TEST_SERVICE, method)) = path.trim_start_matches('/').split_once('/') {
+                    return harness.test_service(method, request).await.map(tonic::Response::new);
+                }
+                let call = frontend.call(&path, request.clone(), &metadata);
+                harness.through(&path, &request, call).await.map(tonic::Response::new)
+            }),
+        }
     }
 }
 

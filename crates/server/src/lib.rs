@@ -2,6 +2,7 @@
 //!
 //! - `storage`: which store, and when it makes the server stop.
 //! - `listener`: connections, with `tls` handshakes if so configured; `metrics`: counters and where they are read.
+//! - `harness`: what tests do to the clock and to calls.
 //! - `grpc`: the frontend's calls carried by gRPC; `codec`: bytes in, bytes out; `reflection`: built on first use.
 //!
 //! Nothing is process-wide: two servers run side by side in one test. What to run with is [`Config`].
@@ -9,6 +10,7 @@
 mod codec;
 mod config;
 mod grpc;
+mod harness;
 mod listener;
 mod metrics;
 mod reflection;
@@ -33,6 +35,7 @@ use tokio::{
 use tracing::{error, info, warn};
 
 pub use config::{Config, Limits, SearchAttributeType, Storage};
+pub use harness::{Harness, Hold};
 pub use tls::{TlsError, TlsFiles};
 
 use crate::{
@@ -54,6 +57,7 @@ const CACHE_BYTES_MAX: usize = 64 << 20;
 /// A running node. It runs on the Tokio runtime that it was started on; dropped without [`Server::stop`] it goes on.
 pub struct Server {
     rt: Rt,
+    harness: Option<Harness>,
     local_addr: SocketAddr,
     metrics_addr: Option<SocketAddr>,
     history: History,
@@ -76,6 +80,8 @@ pub enum StartError {
     Index(#[from] IndexOpenError),
     #[error("{0}")]
     Tls(#[from] TlsError),
+    #[error("a server with a harness keeps nothing: give it memory to store in")]
+    HarnessOnDisk,
     #[error("cannot read what is stored: {0}")]
     Read(mainspring_store::Error),
     #[error("cannot write a namespace: {0}")]
@@ -93,13 +99,16 @@ impl Server {
     /// # Errors
     /// See [`StartError`].
     pub async fn start(config: Config) -> Result<Server, StartError> {
+        if config.harness.is_some() && !matches!(config.storage, Storage::Memory) {
+            return Err(StartError::HarnessOnDisk);
+        }
         let (listener, local_addr) = listen(config.listen).await?;
         let metrics_listener = match config.metrics {
             Some(address) => Some(listen(address).await?),
             None => None,
         };
 
-        let rt = Rt::real();
+        let rt = config.harness.as_ref().map_or_else(Rt::real, Harness::rt);
         let started_at = rt.now();
         let metrics = Arc::new(Metrics::new());
         let tls = match config.tls.clone() {
@@ -114,13 +123,14 @@ impl Server {
             store: store.store(),
             index,
             limits: limits.clone(),
-            cache_bytes_max: CACHE_BYTES_MAX,
-            tuning: Tuning::default(),
+            cache_bytes_max: if config.harness.is_some() { usize::MAX } else { CACHE_BYTES_MAX },
+            tuning: tuning(config.harness.as_ref()),
         })
         .await
         .map_err(StartError::Read)?;
+        let retention = if config.harness.is_some() { harness::RETENTION } else { RETENTION };
         for name in std::iter::once(DEFAULT_NAMESPACE).chain(config.namespaces.iter().map(String::as_str)) {
-            make_namespace(&rt, &history, name, &config.search_attributes).await?;
+            make_namespace(&rt, &history, name, retention, &config.search_attributes).await?;
         }
         let frontend = Frontend::new(mainspring_frontend::Config {
             rt: rt.clone(),
@@ -128,7 +138,10 @@ impl Server {
             limits,
             store_name: store.name(),
         });
-        let api = Api::new(rt.clone(), frontend, metrics.clone());
+        let api = Api::new(rt.clone(), frontend, metrics.clone(), config.harness.clone());
+        if let Some(harness) = &config.harness {
+            harness.attend(&rt, history.clone());
+        }
         let (stopping, stop) = oneshot::channel();
         let ended = serve(&rt, api.clone(), Incoming { listener, tls, metrics: metrics.clone() }, stop);
         let page = Page { rt: rt.clone(), metrics, store: store.store(), started_at };
@@ -136,8 +149,8 @@ impl Server {
         let metrics_stopping = metrics_listener.map(|(listener, _)| serve_metrics(&rt, page, listener));
         api.set_serving(true).await;
         info!(%local_addr, store = store.name(), "serving");
-        let stopping = Some(stopping);
-        Ok(Server { rt, local_addr, metrics_addr, history, store, api, stopping, metrics_stopping, ended })
+        let (stopping, harness) = (Some(stopping), config.harness);
+        Ok(Server { rt, harness, local_addr, metrics_addr, history, store, api, stopping, metrics_stopping, ended })
     }
 
     /// Where it listens: the port that was taken when the configuration said 0.
@@ -164,6 +177,9 @@ impl Server {
     /// Ends polls, lets calls under way finish, then closes history and store. Everything acknowledged is safe.
     pub async fn stop(&mut self) {
         self.api.set_serving(false).await;
+        if let Some(harness) = &self.harness {
+            harness.close();
+        }
         self.api.end_polls();
         drop(self.stopping.take());
         tokio::select! {
@@ -175,6 +191,12 @@ impl Server {
         drop(self.metrics_stopping.take());
         info!("stopped");
     }
+}
+
+/// Tests keep nothing on disk, so they need not have all the shards of the data format.
+fn tuning(harness: Option<&Harness>) -> Tuning {
+    let tuning = Tuning::default();
+    if harness.is_some() { Tuning { shards: harness::SHARDS, ..tuning } } else { tuning }
 }
 
 /// The reason, once there is one; never if there will be none.
@@ -235,6 +257,7 @@ async fn make_namespace(
     rt: &Rt,
     history: &History,
     name: &str,
+    retention: Duration,
     search_attributes: &[(String, IndexedValueType)],
 ) -> Result<(), StartError> {
     let search_attributes = search_attributes.iter().map(|(name, kind)| (name.clone(), *kind as i32));
@@ -256,7 +279,7 @@ async fn make_namespace(
         state: NamespaceState::Registered as i32,
         description: String::new(),
         owner_email: String::new(),
-        retention: RETENTION,
+        retention,
         data: BTreeMap::new(),
         search_attributes: search_attributes.collect(),
         created_at: rt.now(),

@@ -36,6 +36,17 @@ fn without_flags_it_is_the_usual_port_in_memory() {
     assert!(global.ignored.given().is_empty() && flags.ui.given().is_empty());
 }
 
+/// What Core's ephemeral server runs behind `WorkflowEnvironment.start_time_skipping`, given a link to this program.
+#[test]
+fn under_the_name_of_the_test_server_it_is_one() {
+    let given = ["/opt/temporal-test-server", "7300", "--log-level", "error"].map(OsString::from);
+    let cli = Cli::try_parse_from(words(given)).unwrap();
+    let Command::Server { command: ServerCommand::StartDev(flags) } = cli.command else { panic!("another command") };
+    assert_eq!((flags.port, flags.time_skipping), (7300, Some(true)));
+    let given = ["mainspring", "backup"].map(OsString::from);
+    assert_eq!(words(given.clone()), given);
+}
+
 /// What the ephemeral server of Core builds, behind `WorkflowEnvironment.start_local` (Python, .NET, Ruby) and
 /// `TestWorkflowEnvironment.createLocal` (TypeScript): crate `temporalio-sdk-core`, `src/ephemeral_server/mod.rs`.
 #[test]

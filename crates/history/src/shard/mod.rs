@@ -21,6 +21,7 @@ mod pause;
 mod queries;
 mod retention;
 mod stepping;
+mod survey;
 mod updates;
 mod wakes;
 
@@ -55,6 +56,7 @@ use outbox::Outbox;
 use pause::Pause;
 pub use queries::Ask;
 use queries::Queries;
+pub use survey::{LostWorkers, Survey};
 pub use updates::Await;
 use updates::Updates;
 use wakes::Wakes;

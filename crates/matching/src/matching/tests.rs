@@ -315,8 +315,13 @@ fn a_queue_whose_worker_left_is_not_alive() {
     assert!(matching.is_alive(&queue("a"), later(2)));
     matching.worker_left(&queue("a"));
     assert!(!matching.is_alive(&queue("a"), later(2)));
-    wait(&matching, &queue("a"), "two", later(3));
+    let id = wait(&matching, &queue("a"), "two", later(3));
     assert!(matching.is_alive(&queue("a"), later(3)));
+    // Its polls are dropped only after it has said so.
+    matching.worker_left(&queue("a"));
+    assert!(!matching.is_alive(&queue("a"), later(3)));
+    assert!(matching.cancel(&queue("a"), id, later(4)));
+    assert!(!matching.is_alive(&queue("a"), later(4)));
 }
 
 #[test]
