@@ -11,6 +11,8 @@ pub(crate) struct Package {
     pub(crate) name: String,
     /// What it needs to build and run; what only its tests need is left out.
     pub(crate) dependencies: Vec<String>,
+    /// Those of them that only come with a feature.
+    pub(crate) optional: Vec<String>,
     pub(crate) has_program: bool,
 }
 
@@ -29,11 +31,13 @@ fn parse(metadata: &str) -> anyhow::Result<Vec<Package>> {
 }
 
 fn package(metadata: &Value) -> Package {
-    let dependencies = list(&metadata["dependencies"]).filter(|dependency| dependency["kind"] != "dev");
+    let dependencies = || list(&metadata["dependencies"]).filter(|dependency| dependency["kind"] != "dev");
+    let optional = dependencies().filter(|dependency| dependency["optional"] == true);
     let kinds = list(&metadata["targets"]).flat_map(|target| list(&target["kind"]));
     Package {
         name: text(&metadata["name"]),
-        dependencies: dependencies.map(|dependency| text(&dependency["name"])).collect(),
+        dependencies: dependencies().map(|dependency| text(&dependency["name"])).collect(),
+        optional: optional.map(|dependency| text(&dependency["name"])).collect(),
         has_program: kinds.into_iter().any(|kind| kind == "bin"),
     }
 }
@@ -54,10 +58,11 @@ mod tests {
     fn dependencies_of_tests_are_left_out() {
         let metadata = r#"{"packages": [{
             "name": "a",
-            "dependencies": [{"name": "b", "kind": null}, {"name": "c", "kind": "build"}, {"name": "d", "kind": "dev"}],
+            "dependencies": [{"name": "b", "kind": null}, {"name": "c", "kind": "build", "optional": true}, {"name": "d", "kind": "dev"}],
             "targets": [{"kind": ["lib"]}, {"kind": ["bin"]}]
         }]}"#;
-        let expected = Package { name: "a".into(), dependencies: vec!["b".into(), "c".into()], has_program: true };
+        let (dependencies, optional) = (vec!["b".into(), "c".into()], vec!["c".into()]);
+        let expected = Package { name: "a".into(), dependencies, optional, has_program: true };
         assert_eq!(parse(metadata).unwrap(), [expected]);
     }
 

@@ -5,7 +5,7 @@ use quote::{format_ident, quote, quote_spanned};
 use syn::{Attribute, ImplItem, ImplItemFn, ItemImpl, Signature, Type, spanned::Spanned};
 
 use crate::{
-    activity::{is_cfg, is_doc, made},
+    activity::{StandIns, is_cfg, is_doc, made, stand_ins},
     options::Options,
     signature::Contract,
 };
@@ -28,6 +28,7 @@ pub(crate) fn expand(block: &ItemImpl) -> syn::Result<TokenStream> {
     let attributes = &block.attrs;
     let (impl_generics, _, where_clause) = block.generics.split_for_impl();
     let calls = methods.iter().map(Method::call);
+    let stand_ins = methods.iter().map(Method::stand_ins);
     let bodies = methods.iter().map(Method::body);
     let definitions = methods.iter().map(|method| method.definition(owner)).collect::<syn::Result<Vec<_>>>()?;
     Ok(quote! {
@@ -35,6 +36,7 @@ pub(crate) fn expand(block: &ItemImpl) -> syn::Result<TokenStream> {
         impl #impl_generics #owner #where_clause {
             #(#calls)*
             #(#bodies)*
+            #(#stand_ins)*
         }
 
         impl #impl_generics ::mainspring::__rt::Activities for #owner #where_clause {
@@ -95,6 +97,20 @@ impl<'a> Method<'a> {
                 ::mainspring::__rt::ActivityCall::new(#activity_type)#(.arg(#names))*#(#setters)*
             }
         }
+    }
+
+    /// Definitions that do something else, for tests.
+    fn stand_ins(&self) -> TokenStream {
+        let cfgs: Vec<&Attribute> = self.attributes.iter().copied().filter(|attribute| is_cfg(attribute)).collect();
+        let (activity_type, name) = (&self.activity_type, &self.source.sig.ident);
+        stand_ins(&StandIns {
+            visibility: &self.source.vis,
+            prefix: &format!("{name}_"),
+            activity_type: &quote!(#activity_type),
+            span: name.span(),
+            contract: &self.contract,
+            cfgs: &cfgs,
+        })
     }
 
     /// The method as it was written, under a name of its own.

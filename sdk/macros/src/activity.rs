@@ -1,6 +1,6 @@
 //! `#[activity]` on a function: a function that describes the call, and a type of the same name with the rest.
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Ident, Span, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
 use syn::{
     Attribute, Block, ItemFn, Meta, Signature, TraitItemFn, Visibility, parse::Parse, parse::ParseStream,
@@ -53,6 +53,14 @@ pub(crate) fn expand(options: &Options, function: Function) -> syn::Result<Token
     let (parameters, names, output) = (contract.parameters(), &contract.names, &contract.output);
     let setters = &options.setters;
     let defined = body.is_some().then(|| quote!(.defined_by(#name::def)));
+    let stand_ins = stand_ins(&StandIns {
+        visibility: &visibility,
+        prefix: "",
+        activity_type: &quote!(Self::NAME),
+        span: name.span(),
+        contract: &contract,
+        cfgs: &[],
+    });
     let definition = match body {
         Some(body) => definition(options, &visibility, &attributes, &signature, &contract, &body)?,
         None => TokenStream::new(),
@@ -79,11 +87,13 @@ pub(crate) fn expand(options: &Options, function: Function) -> syn::Result<Token
             #visibility const NAME: &'static str = #activity_type;
 
             #definition
+
+            #stand_ins
         }
     })
 }
 
-/// `body`, `def` and `with`.
+/// `body` and `def`.
 fn definition(
     options: &Options,
     visibility: &Visibility,
@@ -96,9 +106,6 @@ fn definition(
     let (decoded, span) = (contract.decoded(), contract.returns.span());
     let call = quote_spanned!(span=> Self::body(#decoded));
     let made = made(options, signature, &quote!(Self::NAME), &call, &contract.returns, &quote!())?;
-    let (types, names, returns) = (&contract.types, &contract.names, &contract.returns);
-    let positions = 0..types.len();
-    let instead = quote_spanned!(span=> ::mainspring::__rt::finish(instead(#(#names),*)));
     Ok(quote! {
         #(#attributes)*
         #visibility #plain #body
@@ -107,25 +114,66 @@ fn definition(
         #visibility fn def() -> ::mainspring::__rt::ActivityDef {
             #made
         }
+    })
+}
 
+/// Which stand-ins are to be made.
+pub(crate) struct StandIns<'a> {
+    pub(crate) visibility: &'a Visibility,
+    /// Before their names: where several activities are in one type.
+    pub(crate) prefix: &'a str,
+    pub(crate) activity_type: &'a TokenStream,
+    pub(crate) span: Span,
+    pub(crate) contract: &'a Contract,
+    /// What they are left out with.
+    pub(crate) cfgs: &'a [&'a Attribute],
+}
+
+/// `with` and `with_async`.
+pub(crate) fn stand_ins(of: &StandIns<'_>) -> TokenStream {
+    let StandIns { visibility, prefix, activity_type, span, contract, cfgs } = *of;
+    let with = Ident::new(&format!("{prefix}with"), span);
+    let with_async = Ident::new(&format!("{prefix}with_async"), span);
+    let (types, names, returns) = (&contract.types, &contract.names, &contract.returns);
+    let positions = 0..types.len();
+    // Where the type of the result is at fault, the error is to point at it.
+    let finished = quote_spanned!(returns.span()=> ::mainspring::__rt::finish(instead(#(#names),*).await));
+    quote! {
+        #(#cfgs)*
         /// A definition of the same name that does something else: for tests of code that calls it.
-        #visibility fn with(
+        #[allow(dead_code)]
+        #visibility fn #with(
             instead: impl ::core::ops::Fn(#(#types),*) -> #returns
                 + ::core::marker::Send
                 + ::core::marker::Sync
                 + 'static,
         ) -> ::mainspring::__rt::ActivityDef {
+            Self::#with_async(move |#(#names),*| ::core::future::ready(instead(#(#names),*)))
+        }
+
+        #(#cfgs)*
+        /// A definition of the same name that does something else and may wait: for tests of code that calls it.
+        #[allow(dead_code)]
+        #visibility fn #with_async<__Future>(
+            instead: impl ::core::ops::Fn(#(#types),*) -> __Future
+                + ::core::marker::Send
+                + ::core::marker::Sync
+                + 'static,
+        ) -> ::mainspring::__rt::ActivityDef
+        where
+            __Future: ::core::future::Future<Output = #returns> + ::core::marker::Send + 'static,
+        {
             let instead = ::std::sync::Arc::new(instead);
-            ::mainspring::__rt::ActivityDef::future(Self::NAME, move |_cx, args| {
-                let instead = instead.clone();
+            ::mainspring::__rt::ActivityDef::future(#activity_type, move |_cx, args| {
+                let instead = ::std::sync::Arc::clone(&instead);
                 async move {
                     #(let #names = args.get::<#types>(#positions)?;)*
                     let _ = &args;
-                    #instead
+                    #finished
                 }
             })
         }
-    })
+    }
 }
 
 /// `ActivityDef` of a call of the body, which is awaited when it is a future. `before` is done for each call.

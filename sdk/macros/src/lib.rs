@@ -3,6 +3,7 @@
 //!
 //! - `activity`, `activities`: activities. `workflow`, `handlers`: workflows and what they are sent; `scan`: what does
 //!   not replay in their code.
+//! - `test_macro`: tests with a server of their own.
 //! - `options`: what stands in their brackets; `signature`: arguments and result.
 
 mod activities;
@@ -12,6 +13,7 @@ mod handlers;
 mod options;
 mod scan;
 mod signature;
+mod test_macro;
 #[cfg(test)]
 mod tests;
 mod workflow;
@@ -28,7 +30,8 @@ use syn::{ItemImpl, meta, parse_macro_input};
 ///
 /// The function then describes a call, `charge(5, card)`, which a workflow runs; the context, if it takes one, comes
 /// first and is left out there. Beside it there are `charge::def()`, to be registered with a worker, `charge::body`, the
-/// function as it was written, `charge::with(|cents, card| ..)`, a stand-in for tests, and `charge::NAME`.
+/// function as it was written, and `charge::NAME`; for tests, `charge::with(|cents, card| ..)` and `charge::with_async(..)`
+/// are definitions that do something else.
 ///
 /// Options, each a default that a call may override: `start_to_close`, `schedule_to_close`, `schedule_to_start`,
 /// `heartbeat` (durations such as `"30s"` or `"1h30m"`), `retry(max_attempts, initial, backoff, max_interval,
@@ -58,7 +61,8 @@ pub fn activity(options: TokenStream, item: TokenStream) -> TokenStream {
 /// ```
 ///
 /// `Gpu::train(job)` then describes a call, and `Worker::builder(..).activities(Gpu::open()?)` runs all of them. The
-/// methods as they were written are `train_body` and so on.
+/// methods as they were written are `train_body` and so on; `Gpu::train_with(|job| ..)` and `Gpu::train_with_async(..)` are
+/// definitions for tests that do something else.
 #[proc_macro_attribute]
 pub fn activities(options: TokenStream, item: TokenStream) -> TokenStream {
     if !options.is_empty() {
@@ -91,7 +95,8 @@ pub fn activities(options: TokenStream, item: TokenStream) -> TokenStream {
 ///
 /// `greet("Ann".into())` and `Order::start(request)` then describe calls, `Order::approve("ann".into())` a signal, and so
 /// on; `greet::def()` and `Order::def()` are registered with a worker. The handlers as they were written are reached
-/// inside as `self.handlers().approve(..)`. Without `init`, the struct's `Default` is taken and `run` gets the arguments.
+/// inside as `self.handlers().approve(..)`. `greet::with(|name| ..)` and `Order::with(|request| ..)` are definitions for tests
+/// that return at once. Without `init`, the struct's `Default` is taken and `run` gets the arguments.
 ///
 /// Options: `name`, the workflow's type if it is not the function's or the struct's name; `panics = "fail"`, by which a
 /// panic fails the workflow instead of its task; `fail_on_nondeterminism`, likewise.
@@ -104,6 +109,21 @@ pub fn workflow(options: TokenStream, item: TokenStream) -> TokenStream {
     let parser = meta::parser(|meta| taken.take(&meta));
     parse_macro_input!(options with parser);
     workflow::expand(&taken, item.into()).unwrap_or_else(syn::Error::into_compile_error).into()
+}
+
+/// Makes an `async fn` a test that gets a server of its own, whose clock skips. Needs the feature `testing`.
+///
+/// ```ignore
+/// #[mainspring::test]
+/// async fn it_works(t: TestServer) -> Result<()> { .. }
+/// ```
+///
+/// It runs on one thread; the server and its workers have threads of their own. Other attributes, such as `#[ignore]` and
+/// `#[should_panic]`, go to the test.
+#[proc_macro_attribute]
+pub fn test(options: TokenStream, item: TokenStream) -> TokenStream {
+    let function = parse_macro_input!(item as syn::ItemFn);
+    test_macro::expand(&options.into(), &function).unwrap_or_else(syn::Error::into_compile_error).into()
 }
 
 /// Makes a method of a workflow handle a signal; see [`macro@workflow`].

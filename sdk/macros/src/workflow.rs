@@ -1,8 +1,11 @@
 //! `#[workflow]` on a function, on a struct, and on the struct's `impl` block.
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Ident, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
-use syn::{ImplItem, ItemImpl, ItemStruct, LitStr, Signature, meta::ParseNestedMeta, parse2, spanned::Spanned};
+use syn::{
+    ImplItem, ItemImpl, ItemStruct, LitStr, Signature, Type, Visibility, meta::ParseNestedMeta, parse_quote, parse2,
+    spanned::Spanned,
+};
 
 use crate::{
     activity::{Function, is_doc},
@@ -101,6 +104,7 @@ fn of_function(options: &Options, function: Function) -> syn::Result<TokenStream
             }
         }
     };
+    let stand_in = stand_in(&visibility, &contract.names, &contract.types, &contract.returns);
     let about =
         format!(" The workflow `{workflow_type}`: its name, its body, its definition. The function describes calls.");
     Ok(quote! {
@@ -120,8 +124,31 @@ fn of_function(options: &Options, function: Function) -> syn::Result<TokenStream
             #visibility const NAME: &'static str = #workflow_type;
 
             #definition
+
+            #stand_in
         }
     })
+}
+
+/// `with`.
+fn stand_in(visibility: &Visibility, names: &[Ident], types: &[Type], returns: &Type) -> TokenStream {
+    let positions = 0..types.len();
+    quote! {
+        /// A definition of the same name that returns at once: for tests of what calls it.
+        #visibility fn with(
+            instead: impl ::core::ops::Fn(#(#types),*) -> #returns
+                + ::core::marker::Send
+                + ::core::marker::Sync
+                + 'static,
+        ) -> ::mainspring::__rt::WorkflowDef {
+            ::mainspring::__rt::WorkflowDef::new(Self::NAME, move |_cx, args| {
+                #(let #names = args.get::<#types>(#positions)?;)*
+                let _ = &args;
+                let returned = ::mainspring::__rt::finish(instead(#(#names),*));
+                ::core::result::Result::Ok(async move { returned })
+            })
+        }
+    }
 }
 
 fn of_struct(options: &Options, item: &ItemStruct) -> TokenStream {
@@ -203,6 +230,7 @@ fn of_impl(options: &Options, mut block: ItemImpl) -> syn::Result<TokenStream> {
     let attributes = &block.attrs;
     let (impl_generics, _, where_clause) = block.generics.split_for_impl();
     let within = handlers_name(&owner)?;
+    let stand_in = stand_in(&parse_quote!(pub), names, types, &contract.returns);
     Ok(quote! {
         #(#attributes)*
         impl #impl_generics #owner #where_clause {
@@ -218,6 +246,8 @@ fn of_impl(options: &Options, mut block: ItemImpl) -> syn::Result<TokenStream> {
             }
 
             #(#calls)*
+
+            #stand_in
 
             /// The handlers as they were written, for the workflow itself.
             pub fn handlers(&self) -> #within<'_> {

@@ -65,14 +65,25 @@
 //! - Clients: [`Client`], [`Connect`], [`client::WorkflowHandle`]. Calls of other languages' code: [`Call`], [`Signal`],
 //!   [`Query`], [`Update`].
 //! - Workers: [`Worker`].
+//! - Tests: the feature `testing`, with a server whose clock skips; [`TestActivity`].
 //! - Values on the wire: [`payload`], [`codec`], [`DataConverter`]. Errors: [`Error`].
 #![warn(missing_docs)]
 
+#[cfg(feature = "testing")]
+pub use mainspring_macros::test;
 pub use mainspring_macros::{activities, activity, query, signal, update, workflow};
 pub use mainspring_sdk::*;
 
+#[cfg(feature = "testing")]
+pub mod testing;
+
 #[doc(hidden)]
-pub use mainspring_sdk::rt as __rt;
+pub mod __rt {
+    pub use mainspring_sdk::rt::*;
+
+    #[cfg(feature = "testing")]
+    pub use crate::testing::run as run_test;
+}
 
 /// All that most programs name.
 pub mod prelude {
@@ -92,4 +103,5 @@ pub mod prelude {
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/rust-activities.md")]
 #[doc = include_str!("../../../docs/rust-workflows.md")]
+#[doc = include_str!("../../../docs/rust-testing.md")]
 mod pages {}

@@ -24,6 +24,9 @@ const LAYERS: &[&[&str]] = &[
 const PURE: &[&str] = &["engine", "matcher"];
 const IMPURE: &[&str] = &["tokio", "futures-util", "tonic", "rand", "getrandom", "fastrand", "rusqlite"];
 
+/// The package that users name, and the highest layer that it takes without a feature: a worker does not link the server.
+const LEAN: (&str, &str) = ("mainspring", "sdk");
+
 /// One line for each dependency that points the wrong way.
 pub(crate) fn check(packages: &[Package]) -> Vec<String> {
     let mut breaches = Vec::new();
@@ -35,6 +38,9 @@ pub(crate) fn check(packages: &[Package]) -> Vec<String> {
         for dependency in &package.dependencies {
             if layer_of(dependency).is_some_and(|lower| lower >= layer) {
                 breaches.push(format!("{} depends on {dependency}, which is not in a lower layer", package.name));
+            }
+            if package.name == LEAN.0 && !package.optional.contains(dependency) && layer_of(dependency) > lean() {
+                breaches.push(format!("{} depends on {dependency} without a feature; make it optional", package.name));
             }
             if PURE.contains(&short(&package.name)) && IMPURE.contains(&dependency.as_str()) {
                 breaches.push(format!("{} depends on {dependency}, but it is to be pure", package.name));
@@ -52,6 +58,10 @@ fn layer_of(name: &str) -> Option<usize> {
     LAYERS.iter().position(|layer| layer.contains(&short(name)))
 }
 
+fn lean() -> Option<usize> {
+    LAYERS.iter().position(|layer| layer.contains(&LEAN.1))
+}
+
 fn short(name: &str) -> &str {
     name.strip_prefix("mainspring-").unwrap_or(name)
 }
@@ -62,7 +72,11 @@ mod tests {
 
     fn package(name: &str, dependencies: &[&str]) -> Package {
         let dependencies = dependencies.iter().map(|name| (*name).to_owned()).collect();
-        Package { name: name.to_owned(), dependencies, has_program: false }
+        Package { name: name.to_owned(), dependencies, optional: Vec::new(), has_program: false }
+    }
+
+    fn with_a_feature(package: Package) -> Package {
+        Package { optional: package.dependencies.clone(), ..package }
     }
 
     #[test]
@@ -71,7 +85,8 @@ mod tests {
             package("mainspring-engine", &["mainspring-api", "uuid"]),
             package("mainspring-history", &["mainspring-engine", "mainspring-store", "mainspring-matching", "tokio"]),
             package("mainspring-cli", &["mainspring-server", "clap"]),
-            package("mainspring", &["mainspring-sdk", "mainspring-server"]),
+            package("mainspring", &["mainspring-sdk", "mainspring-macros", "tokio"]),
+            with_a_feature(package("mainspring", &["mainspring-server"])),
         ];
         assert_eq!(check(&packages), [""; 0]);
     }
@@ -80,6 +95,12 @@ mod tests {
     fn up_and_sideways_are_refused() {
         assert_eq!(check(&[package("mainspring-store", &["mainspring-history"])]).len(), 1);
         assert_eq!(check(&[package("mainspring-engine", &["mainspring-matcher"])]).len(), 1);
+    }
+
+    #[test]
+    fn users_get_the_server_only_with_a_feature() {
+        let breaches = check(&[package("mainspring", &["mainspring-sdk", "mainspring-server"])]);
+        assert_eq!(breaches, ["mainspring depends on mainspring-server without a feature; make it optional"]);
     }
 
     #[test]

@@ -34,6 +34,9 @@ pub use self::{
 };
 use crate::convert::DataConverter;
 
+/// What kind of failure a call met.
+pub use tonic::Code;
+
 /// A client of one namespace. Copies share its connection.
 #[derive(Clone, Debug)]
 pub struct Client {

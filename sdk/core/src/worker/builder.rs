@@ -26,6 +26,7 @@ pub struct WorkerBuilder {
     queue: String,
     identity: Option<String>,
     registry: Registry,
+    replacements: Registry,
     settings: Settings,
     deployment: Option<(WorkerDeploymentOptions, Versioning)>,
 }
@@ -105,6 +106,7 @@ impl WorkerBuilder {
             queue,
             identity: None,
             registry: Registry::default(),
+            replacements: Registry::default(),
             settings,
             deployment: None,
         }
@@ -119,6 +121,12 @@ impl WorkerBuilder {
     /// Adds all activities of an `impl` block with `#[activities]`, on this value or what an `Arc` of it shares.
     pub fn activities(self, resource: impl Register) -> Self {
         self.register(resource)
+    }
+
+    /// Adds definitions in the place of those with the same names, whether they are here already or come later: for tests.
+    pub fn replace(mut self, definition: impl Register) -> Self {
+        definition.add_to(&mut self.replacements);
+        self
     }
 
     /// Runs activities of types that are not registered: the type is in the context's info.
@@ -229,7 +237,8 @@ impl WorkerBuilder {
     /// # Errors
     /// When nothing is registered, two definitions have one name, or an option makes no sense.
     pub fn build(self) -> Result<Worker, WorkerError> {
-        let WorkerBuilder { client, queue, identity, registry, settings, deployment } = self;
+        let WorkerBuilder { client, queue, identity, mut registry, replacements, settings, deployment } = self;
+        registry.replace(replacements);
         if registry.is_empty() {
             return Err(WorkerError::Empty { queue });
         }
@@ -258,7 +267,7 @@ impl WorkerBuilder {
             instance_key: uuid::Uuid::new_v4().to_string(),
             stopping,
         };
-        Ok(Worker { shared: Arc::new(shared), registry, settings, stop })
+        Ok(Worker { shared: Arc::new(shared), registry, settings, stop, lanes: Arc::default() })
     }
 
     /// The worker, running in the background.

@@ -38,11 +38,13 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_millis(100);
 
 /// The lanes of a worker.
+#[derive(Debug)]
 pub(crate) struct Lanes {
     lanes: Vec<Lane>,
     next_job: AtomicU64,
 }
 
+#[derive(Debug)]
 struct Lane {
     queue: Arc<Queue>,
     seat: Mutex<Arc<Seat>>,
@@ -58,25 +60,27 @@ pub(crate) struct LaneSettings {
     pub(crate) bytes_max: usize,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Queue {
     jobs: Mutex<Jobs>,
     more: Condvar,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Jobs {
     waiting: VecDeque<Job>,
     closed: bool,
 }
 
 /// The thread that has a lane at the moment.
+#[derive(Debug)]
 struct Seat {
     pulse: Arc<Pulse>,
     job: AtomicU64,
     retired: AtomicBool,
 }
 
+#[derive(Debug)]
 struct Job {
     number: u64,
     order: Order,
@@ -108,6 +112,8 @@ pub(crate) enum Order {
         run_id: String,
         to: i64,
     },
+    /// Forgets all runs that wait for nothing here.
+    EvictIdle,
 }
 
 /// A part of a history, all events of which are there that the code's next steps need.
@@ -216,6 +222,15 @@ impl Lanes {
         run_id.hash(&mut hasher);
         let index = usize::try_from(hasher.finish() % self.lanes.len() as u64).unwrap_or(0);
         &self.lanes[index]
+    }
+
+    /// Puts all runs out of memory whose tasks are not in hand, before anything that is asked for later.
+    pub(crate) fn evict_all(&self) {
+        for lane in &self.lanes {
+            let number = self.next_job.fetch_add(1, Ordering::Relaxed);
+            let (reply, _) = oneshot::channel();
+            lane.queue.push(Job { number, order: Order::EvictIdle, reply });
+        }
     }
 }
 
@@ -361,6 +376,12 @@ impl Runs {
                 if let Some(mut kept) = self.take(&run_id) {
                     kept.instance.roll_back_to(to);
                     self.keep(run_id, kept, Use::Idle);
+                }
+                Ok(Answer::Noted)
+            }
+            Order::EvictIdle => {
+                for run_id in std::mem::take(&mut self.by_use).into_values() {
+                    drop(self.take(&run_id));
                 }
                 Ok(Answer::Noted)
             }

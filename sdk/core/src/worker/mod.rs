@@ -23,7 +23,7 @@ mod verify;
 mod workflows;
 
 use std::{
-    sync::{Arc, OnceLock},
+    sync::{Arc, OnceLock, Weak},
     time::Duration,
 };
 
@@ -76,12 +76,15 @@ pub struct Worker {
     registry: Registry,
     settings: Settings,
     stop: watch::Sender<bool>,
+    lanes: Arc<OnceLock<Weak<Lanes>>>,
 }
 
 /// Stops a worker. Copies stop the same one.
 #[derive(Clone, Debug)]
 pub struct WorkerHandle {
     stop: watch::Sender<bool>,
+    /// There once it runs workflows.
+    lanes: Arc<OnceLock<Weak<Lanes>>>,
 }
 
 /// A worker that runs in the background.
@@ -189,7 +192,7 @@ fn workflow_worker(
     let polls = if sticky { settings.slots.workflows / 2 } else { settings.slots.workflows };
     WorkflowWorker::new(Parts {
         shared: shared.clone(),
-        lanes,
+        lanes: Arc::new(lanes),
         activities: activities.clone(),
         local: LocalWorker::new(shared.client.clone(), registry.activities(), settings.slots.local),
         slots: settings.slots.workflows,
@@ -224,7 +227,17 @@ impl Worker {
 
     /// By which it is stopped.
     pub fn handle(&self) -> WorkerHandle {
-        WorkerHandle { stop: self.stop.clone() }
+        WorkerHandle { stop: self.stop.clone(), lanes: self.lanes.clone() }
+    }
+
+    /// Who the worker says it is.
+    pub fn identity(&self) -> &str {
+        &self.shared.identity
+    }
+
+    /// The queue of this worker alone, for runs that it has in memory.
+    pub fn sticky_queue(&self) -> String {
+        self.shared.sticky_queue()
     }
 
     /// Runs until [`WorkerHandle::stop`]: then no more tasks are taken, those that run are finished, and activities
@@ -233,7 +246,7 @@ impl Worker {
     /// # Errors
     /// When the namespace is not there or the server refuses it.
     pub async fn run(self) -> Result<(), WorkerError> {
-        let Worker { shared, registry, settings, stop: _stop } = self;
+        let Worker { shared, registry, settings, lanes, stop: _stop } = self;
         let mut known = check_namespace(&shared).await?;
         if !settings.checks_sizes {
             known.sizes = Sizes::default();
@@ -242,6 +255,9 @@ impl Worker {
         let activities = ActivityWorker::new(shared.clone(), &registry, &settings);
         tracing::info!(queue = %shared.queue, identity = %shared.identity, "worker started");
         let workflows = registry.has_workflows().then(|| workflow_worker(&shared, &registry, &settings, &activities));
+        if let Some(workflows) = &workflows {
+            let _ = lanes.set(workflows.lanes());
+        }
         let run_workflows = async {
             if let Some(workflows) = &workflows {
                 workflows.run().await;
@@ -274,6 +290,13 @@ impl WorkerHandle {
     /// Asks the worker to stop. Returns at once.
     pub fn stop(&self) {
         self.stop.send_replace(true);
+    }
+
+    /// Puts all runs out of memory that have no task in hand: their next tasks replay them from their histories.
+    pub fn evict_all(&self) {
+        if let Some(lanes) = self.lanes.get().and_then(Weak::upgrade) {
+            lanes.evict_all();
+        }
     }
 }
 

@@ -79,6 +79,13 @@ impl Registry {
         self.clash.get_or_insert_with(|| WorkerError::Clash { kind, name: name.to_owned() });
     }
 
+    /// Takes over all of `others`, in the place of what has the same name here.
+    pub(crate) fn replace(&mut self, others: Registry) {
+        self.activities.extend(others.activities);
+        self.workflows.extend(others.workflows);
+        self.clash = self.clash.take().or(others.clash);
+    }
+
     pub(crate) fn set_activity_fallback(&mut self, definition: ActivityDef) {
         self.activity_fallback = Some(definition);
     }

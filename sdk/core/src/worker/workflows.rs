@@ -4,7 +4,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, Weak},
     time::{Duration, Instant, SystemTime},
 };
 
@@ -54,7 +54,7 @@ pub(crate) struct WorkflowWorker {
 /// What a [`WorkflowWorker`] is made of.
 pub(crate) struct Parts {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) lanes: Lanes,
+    pub(crate) lanes: Arc<Lanes>,
     pub(crate) activities: ActivityWorker,
     pub(crate) local: LocalWorker,
     pub(crate) slots: usize,
@@ -73,6 +73,11 @@ impl WorkflowWorker {
     pub(crate) fn new(parts: Parts) -> WorkflowWorker {
         let slots = Arc::new(Semaphore::new(parts.slots.min(Semaphore::MAX_PERMITS)));
         WorkflowWorker { inner: Arc::new(Inner { parts, slots }) }
+    }
+
+    /// The threads that have the runs in memory.
+    pub(crate) fn lanes(&self) -> Weak<Lanes> {
+        Arc::downgrade(&self.inner.parts.lanes)
     }
 
     /// Polls until the worker is to stop.
