@@ -27,10 +27,14 @@ use crate::{
     worker::{Register, Registry},
     workflow::{
         Fault,
+        history::is_task_start,
         instance::{Feed, Instance},
         panic,
     },
 };
+
+/// About as many events are decoded before they are replayed.
+const AHEAD: usize = 1_000;
 
 /// Runs workflow code against histories.
 ///
@@ -161,8 +165,9 @@ impl Replayer {
     /// When it is no history, or the code does something else.
     pub fn replay_bytes(&self, bytes: &[u8]) -> Result<Report, ReplayError> {
         let chunk = bytes::Bytes::copy_from_slice(bytes);
-        let events = mainspring_api::v1::History::from_chunks(vec![chunk]).decode_events();
-        self.replay_events("", events.map_err(|error| ReplayError::Unreadable(error.to_string()))?)
+        let history = mainspring_api::v1::History::from_chunks(vec![chunk]);
+        let unreadable = |error: prost::DecodeError| ReplayError::Unreadable(error.to_string());
+        self.replay_stream("", history.events().map(|event| event.map_err(unreadable)))
     }
 
     /// Replays the newest run of a workflow from its server.
@@ -234,38 +239,74 @@ impl Replayer {
     /// # Errors
     /// When they are no history, or the code does something else.
     pub fn replay_events(&self, workflow_id: &str, events: Vec<HistoryEvent>) -> Result<Report, ReplayError> {
+        self.replay_stream(workflow_id, events.into_iter().map(Ok))
+    }
+
+    /// Replays events as they come; few of them are in memory at a time.
+    fn replay_stream(
+        &self,
+        workflow_id: &str,
+        mut events: impl Iterator<Item = Result<HistoryEvent, ReplayError>>,
+    ) -> Result<Report, ReplayError> {
         let began = Instant::now();
+        let first = events.next().transpose()?;
         let Some(Attributes::WorkflowExecutionStartedEventAttributes(started)) =
-            events.first().and_then(|first| first.attributes.as_ref())
+            first.as_ref().and_then(|first| first.attributes.as_ref())
         else {
             return Err(ReplayError::Unreadable("it does not begin with the start of a workflow".to_owned()));
         };
-        let workflow_type = started.workflow_type.clone().unwrap_or_default().name;
         let known = if workflow_id.is_empty() { started.workflow_id.as_str() } else { workflow_id };
-        let workflow_id = known.to_owned();
-        let execution =
-            WorkflowExecution { workflow_id: workflow_id.clone(), run_id: started.original_execution_run_id.clone() };
-        let count = events.len();
-        let tasks = events
-            .iter()
-            .filter(|event| matches!(event.attributes, Some(Attributes::WorkflowTaskCompletedEventAttributes(_))));
-        let tasks = tasks.count();
-        match self.replay(execution, &workflow_type, events) {
-            Ok(()) => Ok(Report { workflow_id, workflow_type, events: count, tasks, took: began.elapsed() }),
-            Err(fault) => Err(ReplayError::Failed { workflow_id, workflow_type, fault }),
+        let mut report = Report {
+            workflow_id: known.to_owned(),
+            workflow_type: started.workflow_type.clone().unwrap_or_default().name,
+            events: 0,
+            tasks: 0,
+            took: Duration::ZERO,
+        };
+        let run_id = started.original_execution_run_id.clone();
+        let execution = WorkflowExecution { workflow_id: report.workflow_id.clone(), run_id };
+        match self.replay(execution, first.into_iter().map(Ok).chain(events), &mut report)? {
+            Ok(()) => Ok(Report { took: began.elapsed(), ..report }),
+            Err(fault) => {
+                let Report { workflow_id, workflow_type, .. } = report;
+                Err(ReplayError::Failed { workflow_id, workflow_type, fault })
+            }
         }
     }
 
-    /// Replays a history, however broken: nothing gets out but a fault.
-    fn replay(&self, execution: WorkflowExecution, kind: &str, events: Vec<HistoryEvent>) -> Result<(), Fault> {
-        let ends = events.last().is_some_and(closes);
-        let def = self.registry.workflows().find(kind)?.clone();
-        let mut instance = Instance::new(&self.namespace, execution, def);
+    /// Replays a history, however broken: nothing gets out but a fault, or the error of an event.
+    fn replay(
+        &self,
+        execution: WorkflowExecution,
+        events: impl Iterator<Item = Result<HistoryEvent, ReplayError>>,
+        report: &mut Report,
+    ) -> Result<Result<(), Fault>, ReplayError> {
+        let mut instance = match self.registry.workflows().find(&report.workflow_type) {
+            Ok(def) => Instance::new(&self.namespace, execution, def.clone()),
+            Err(fault) => return Ok(Err(fault)),
+        };
         if self.any_numbers {
             instance.ignore_numbers();
         }
-        instance.advance(Feed { events, ..Feed::default() })?;
-        if ends { instance.all_confirmed() } else { Ok(()) }
+        let (mut ahead, mut most, mut ends) = (Vec::new(), AHEAD, false);
+        for event in events {
+            let event = event?;
+            report.events += 1;
+            report.tasks += usize::from(is_task_completion(&event));
+            ends = closes(&event);
+            ahead.push(event);
+            if ahead.len() >= most {
+                // What follows a workflow task is looked at before it is replayed: so it has to be there.
+                let rest = ahead.split_off(ahead.iter().rposition(is_task_start).unwrap_or(0));
+                most = rest.len() + AHEAD;
+                if let Err(fault) = instance.advance(Feed { events: ahead, ..Feed::default() }) {
+                    return Ok(Err(fault));
+                }
+                ahead = rest;
+            }
+        }
+        let replayed = instance.advance(Feed { events: ahead, ..Feed::default() });
+        Ok(replayed.and_then(|()| if ends { instance.all_confirmed() } else { Ok(()) }))
     }
 
     async fn fetch(&self, client: &Client, execution: WorkflowExecution) -> Result<Vec<HistoryEvent>, ReplayError> {
@@ -289,6 +330,10 @@ impl Replayer {
         client.converter().decode_events(&cx, &mut events).await?;
         Ok(events)
     }
+}
+
+fn is_task_completion(event: &HistoryEvent) -> bool {
+    matches!(event.attributes, Some(Attributes::WorkflowTaskCompletedEventAttributes(_)))
 }
 
 /// True for the closing events that come from a command.

@@ -2,17 +2,14 @@
 //! are in memory at a time.
 
 use bytes::Bytes;
-use mainspring_api::v1::{
-    history::{HistoryEvent, history_event::Attributes},
-    workflowservice::GetWorkflowExecutionHistoryRequest,
-};
+use mainspring_api::v1::{history::HistoryEvent, workflowservice::GetWorkflowExecutionHistoryRequest};
 
 use crate::{
     worker::{
         lane::{Answer, Lanes, Order, Page},
         workflows::{Failed, InHand, Inner},
     },
-    workflow::Fault,
+    workflow::{Fault, history::is_task_start},
 };
 
 /// The pages of a history, from one on.
@@ -126,8 +123,4 @@ impl Drop for Replay<'_> {
             self.lanes.tell(&self.in_hand.execution.run_id, Order::Forget { replay });
         }
     }
-}
-
-fn is_task_start(event: &HistoryEvent) -> bool {
-    matches!(event.attributes, Some(Attributes::WorkflowTaskStartedEventAttributes(_)))
 }

@@ -97,6 +97,10 @@ pub(crate) fn class(attributes: &Attributes) -> Class {
     }
 }
 
+pub(crate) fn is_task_start(event: &HistoryEvent) -> bool {
+    matches!(event.attributes, Some(Attributes::WorkflowTaskStartedEventAttributes(_)))
+}
+
 /// How the workflow task ended whose start was just read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ended {

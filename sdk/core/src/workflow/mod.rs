@@ -37,7 +37,7 @@ pub(crate) mod def;
 mod describe;
 mod external;
 mod fault;
-mod history;
+pub(crate) mod history;
 mod info;
 pub(crate) mod instance;
 pub(crate) mod local_activity;
