@@ -2,8 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that fails says where")]
 
-use std::{net::SocketAddr, path::Path};
+use std::{convert::Infallible, net::SocketAddr, path::Path, sync::mpsc};
 
+use hyper::{Request, Response, body::Incoming, service::service_fn};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use mainspring::{ConnectError, WorkerError, activity::ActivityDef, client::RpcRetry, prelude::*};
 use mainspring_server::{Config, Server, Storage, TlsFiles};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
@@ -101,6 +103,55 @@ async fn a_call_outlasts_a_server_that_starts() {
     drop(listener);
     let _server = Server::start(Config::new(address, Storage::Memory)).await.unwrap();
     assert_eq!(counting.await.unwrap().unwrap(), 0);
+}
+
+/// A server that takes calls apart: it answers each with UNIMPLEMENTED and hands on what was said of who calls.
+async fn overhearing() -> (SocketAddr, mpsc::Receiver<Option<String>>) {
+    let listener = tokio::net::TcpListener::bind(anywhere()).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (tell, told) = mpsc::channel();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let tell = tell.clone();
+            let service = service_fn(move |request: Request<Incoming>| {
+                let key = request.headers().get("authorization").map(|value| value.to_str().unwrap().to_owned());
+                let _ = tell.send(key);
+                let answer = Response::builder().header("content-type", "application/grpc").header("grpc-status", "12");
+                std::future::ready(Ok::<_, Infallible>(answer.body(String::new()).unwrap()))
+            });
+            let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+            tokio::spawn(connection.serve_connection(TokioIo::new(stream), service));
+        }
+    });
+    (address, told)
+}
+
+/// What the server is told by the next call.
+async fn key_of_a_call(client: &Client, told: &mpsc::Receiver<Option<String>>) -> Option<String> {
+    while told.try_recv().is_ok() {}
+    client.count("").await.unwrap_err();
+    told.try_recv().unwrap()
+}
+
+#[tokio::test]
+async fn each_call_has_the_key_of_the_moment() {
+    let (address, told) = overhearing().await;
+    let connect = || Connect::to(address.to_string()).lazy();
+    let without = Client::connect(connect()).await.unwrap();
+    assert_eq!(key_of_a_call(&without, &told).await, None);
+
+    let client = Client::connect(connect().api_key("one").in_clear()).await.unwrap();
+    assert_eq!(key_of_a_call(&client, &told).await.as_deref(), Some("Bearer one"));
+    client.clone().set_api_key("two").unwrap();
+    assert_eq!(key_of_a_call(&client, &told).await.as_deref(), Some("Bearer two"));
+
+    let asked = std::sync::atomic::AtomicU32::new(0);
+    let ask = move || format!("key {}", asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
+    let client = Client::connect(connect().api_key_from(ask).in_clear()).await.unwrap();
+    let first = key_of_a_call(&client, &told).await;
+    assert_ne!(first, key_of_a_call(&client, &told).await);
+    assert!(client.set_api_key("three").is_err());
 }
 
 /// A certificate that was replaced is shown to the server without a restart.
