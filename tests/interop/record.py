@@ -118,7 +118,7 @@ async def play(stage: Stage, name: str) -> list[dict[str, Any]]:
 
 
 def plain(events: list[dict[str, Any]]) -> str:
-    """A history as JSON, without what differs each time and means nothing: times, random ids, the order of sets."""
+    """A history as JSON, without what differs each time and means nothing: times, ids, paths, the order of sets."""
     for number, event in enumerate(events):
         event["eventTime"] = f"2026-01-01T00:{number // 60:02}:{number % 60:02}Z"
         event["taskId"] = str(1048576 + number)
@@ -128,6 +128,8 @@ def plain(events: list[dict[str, Any]]) -> str:
         if "buildId" in completed.get("workerVersion", {}):
             completed["workerVersion"]["buildId"] = "interop"
     text = json.dumps({"events": events}, indent=1) + "\n"
+    # Of the files in a stack trace, no more than the folder each is in: the rest tells where it was recorded.
+    text = re.sub(r'(File \\")/[^"\\]*?/([^/"\\]+/[^/"\\]+\\")', r"\1\2", text)
     ids: dict[str, str] = {}
     named = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
     return re.sub(named, lambda found: ids.setdefault(found[0], f"00000000-0000-4000-8000-{len(ids):012}"), text)
