@@ -1,13 +1,6 @@
-//! What this process has used, as `/proc` tells it. Shared by the worker programs, as a file.
+//! What only this process can tell of its use, from `/proc`. Shared by the worker programs, as a file.
 
 use std::fs;
-
-/// CPU time, user and system. Unit of the file: 1/100 s.
-pub(crate) fn cpu_seconds() -> f64 {
-    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-    after_name.split_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / 100.0
-}
 
 /// The most resident memory so far.
 pub(crate) fn rss_peak_mib() -> f64 {

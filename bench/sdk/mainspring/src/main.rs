@@ -83,7 +83,6 @@ fn replay(file: &str, repeats: u32, copies: usize) -> Result<()> {
             events = report?.events;
         }
     }
-    let usage = json!({ "cpu_seconds": usage::cpu_seconds(), "rss_peak_mib": usage::rss_peak_mib() });
-    println!("{}", json!({ "events": events, "seconds": seconds, "usage": usage }));
+    println!("{}", json!({ "events": events, "seconds": seconds, "rss_peak_mib": usage::rss_peak_mib() }));
     Ok(())
 }

@@ -134,7 +134,6 @@ async fn replay(file: &str, repeats: u32, copies: usize) -> Result<()> {
         }
         seconds.push(began.elapsed().as_secs_f64());
     }
-    let usage = json!({ "cpu_seconds": usage::cpu_seconds(), "rss_peak_mib": usage::rss_peak_mib() });
-    println!("{}", json!({ "events": events, "seconds": seconds, "usage": usage }));
+    println!("{}", json!({ "events": events, "seconds": seconds, "rss_peak_mib": usage::rss_peak_mib() }));
     Ok(())
 }

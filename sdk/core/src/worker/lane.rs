@@ -227,9 +227,8 @@ impl Lanes {
     /// Puts all runs out of memory whose tasks are not in hand, before anything that is asked for later.
     pub(crate) fn evict_all(&self) {
         for lane in &self.lanes {
-            let number = self.next_job.fetch_add(1, Ordering::Relaxed);
             let (reply, _) = oneshot::channel();
-            lane.queue.push(Job { number, order: Order::EvictIdle, reply });
+            lane.queue.push(Job { number: self.number(), order: Order::EvictIdle, reply });
         }
     }
 }
@@ -251,9 +250,10 @@ impl Lane {
         if seat.job.load(Ordering::Relaxed) != job || Duration::from_millis(after_ms) < DEADLINE {
             return None;
         }
-        let last = match seat.pulse.last()? {
-            Whereabouts::Operation(at) => LastOperation::Asked(format!("an operation at {at}")),
-            Whereabouts::Definition(at) => LastOperation::Nothing { defined_at: at.to_string() },
+        let last = match seat.pulse.last() {
+            Some(Whereabouts::Operation(at)) => LastOperation::Asked(format!("an operation at {at}")),
+            Some(Whereabouts::Definition(at)) => LastOperation::Nothing { defined_at: at.to_string() },
+            None => LastOperation::Nothing { defined_at: "a place that is not known".to_owned() },
         };
         seat.retired.store(true, Ordering::Relaxed);
         *seat = take_seat(&self.queue, &self.settings);
