@@ -5,7 +5,10 @@
 #[allow(dead_code, reason = "other tests use the rest")]
 mod rig;
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use mainspring::{Client, VerifyReplay, prelude::*, workflow::WorkflowDef};
 use mainspring_api::v1::{
@@ -58,6 +61,16 @@ async fn reads_the_clock(cx: Ctx) -> Result<()> {
     cx.run(log(format!("{:?}", std::time::SystemTime::now()))).await
 }
 
+/// Runs an activity, and ends at once when it runs a second time.
+#[workflow]
+async fn remembers(cx: Ctx) -> Result<()> {
+    static SEEN: AtomicBool = AtomicBool::new(false);
+    if SEEN.fetch_xor(true, Ordering::Relaxed) {
+        return Ok(());
+    }
+    cx.run(log("once".to_owned())).await
+}
+
 #[workflow]
 async fn panics(cx: Ctx) -> Result<()> {
     let empty: Vec<u8> = cx.memo("nothing")?.unwrap_or_default();
@@ -107,6 +120,7 @@ async fn each_is_reported_on_the_first_task() {
             ["did not yield within", "it has asked for nothing yet; it is defined at", "tests/mistakes.rs:"],
         ),
         (reads_the_clock::def(), ["run a second time", "look for clocks", "tests/mistakes.rs:"]),
+        (remembers::def(), ["run a second time", "look for clocks", "tests/mistakes.rs:"]),
         (panics::def(), ["the workflow panicked: there is nothing", "at ", "tests/mistakes.rs:"]),
     ] {
         let name = def.name().to_owned();

@@ -458,7 +458,7 @@ impl Instance {
             }
         }
         self.closed = true;
-        run.ops.borrow_mut().issue(What::Close(Box::new(close)), here());
+        run.ops.borrow_mut().issue(What::Close(Box::new(close)), self.def.at());
         Ok(())
     }
 
@@ -474,7 +474,7 @@ impl Instance {
         self.closed = true;
         let mut ops = run.ops.borrow_mut();
         ops.take_all_back();
-        ops.issue(What::Close(Box::new(Close::Fail(Box::new(fault.to_failure())))), here());
+        ops.issue(What::Close(Box::new(Close::Fail(Box::new(fault.to_failure())))), self.def.at());
         true
     }
 
@@ -560,9 +560,4 @@ struct Sorted {
 
 fn time_of(event: &HistoryEvent) -> SystemTime {
     event.event_time.as_ref().and_then(|at| SystemTime::try_from(*at).ok()).unwrap_or(SystemTime::UNIX_EPOCH)
-}
-
-#[track_caller]
-fn here() -> crate::workflow::fault::At {
-    std::panic::Location::caller()
 }
